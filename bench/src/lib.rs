@@ -1,0 +1,1 @@
+//! Micro-benches and the loopback team bench

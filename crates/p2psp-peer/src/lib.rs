@@ -1,0 +1,1 @@
+//! The P2PSP peer runtime: team to players

@@ -1,0 +1,1 @@
+//! The P2PSP splitter runtime: ingest to team

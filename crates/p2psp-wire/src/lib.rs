@@ -1,0 +1,40 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Map
+//!
+//! This crate owns what travels: identifiers ([`PeerId`], [`ChannelId`], [`Slot`], [`ChunkNumber`]), the channel link
+//! ([`ChannelLink`]), datagrams ([`Chunk`]), control messages ([`Control`], [`FrameDecoder`]) and every maximum
+//! ([`limits`]). It knows no socket, clock, task or policy. The normative text is `docs/protocol.md`; rule numbers
+//! such as R-DGRAM-1 cite it.
+
+mod control;
+mod datagram;
+mod error;
+mod frame;
+mod id;
+pub mod limits;
+mod link;
+
+/// Protobuf types as generated; private, because their fields are unchecked.
+#[expect(missing_docs, unreachable_pub, unnameable_types, clippy::all, reason = "generated code")]
+mod generated {
+    pub mod wire {
+        include!("generated/p2psp.wire.v1.rs");
+    }
+}
+
+pub use control::{
+    Control, Departure, DepartureReason, GoodbyeReason, Hello, Join, Member, NumberRange, Refuse,
+    RefuseReason, RosterDelta, StreamHeader, Welcome,
+};
+pub use datagram::{Chunk, ChunkHeader};
+pub use error::DecodeError;
+pub use frame::FrameDecoder;
+pub use id::{ChannelId, ChunkNumber, Epoch, IdError, PeerId, Slot, StreamTime};
+pub use link::{ChannelLink, LinkError};
+
+/// Revision of the protocol within its ALPN: raised when a member must know something new to take part (R-LINK-1).
+pub const PROTOCOL_REVISION: u32 = 1;
+
+/// ALPN of the protocol's major version (R-LINK-1).
+pub const ALPN: &[u8] = b"p2psp/1";

@@ -1,0 +1,2 @@
+//! The one binary: `p2psp splitter | peer | demo`.
+fn main() {}

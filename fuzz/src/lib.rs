@@ -1,0 +1,1 @@
+//! Fuzz bodies as plain functions; the corpus replays in cargo test

@@ -1,0 +1,1 @@
+//! Discrete-event simulator over the P2PSP core
