@@ -87,6 +87,8 @@ pub struct Join {
     pub eco: bool,
     /// Software name and version, for logs only.
     pub agent: String,
+    /// The peer's play-out delay (R-START-1).
+    pub target_delay_ms: u32,
 }
 
 /// A seat, and what must be known before the first chunk.
@@ -108,7 +110,7 @@ pub struct Welcome {
     pub stream_time: StreamTime,
     /// The splitter's wall clock at the epoch's begin, microseconds since 1970-01-01 UTC. Informative.
     pub epoch_unix_us: u64,
-    /// Newest random-access point that teammates may still hold.
+    /// Newest random-access point at least the joiner's play-out delay old, else the oldest known (R-START-1).
     pub random_access: Option<ChunkNumber>,
     /// Members in the snapshot that follows.
     pub members: u16,

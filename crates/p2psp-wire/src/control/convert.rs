@@ -28,10 +28,10 @@ impl From<&Control> for wire::Frame {
             Control::RosterDelta(delta) => Some(Kind::RosterDelta(delta.into())),
             Control::StreamHeader(header) => Some(Kind::StreamHeader(wire::StreamHeader {
                 version: header.version.into(),
-                content_type: cut(&header.content_type, CONTENT_TYPE_BYTES_MAX),
+                content_type: cut_content_type(&header.content_type),
                 header: header.bytes.slice(..header.bytes.len().min(STREAM_HEADER_BYTES_MAX)),
             })),
-            Control::Ready { teammates } => Some(Kind::Ready(wire::Ready { teammates: (*teammates).into() })),
+            Control::Ready { teammates } => Some(Kind::Ready(wire::Ready { teammates: from_team_count(*teammates) })),
             Control::Hello(hello) => Some(Kind::Hello(wire::Hello {
                 channel: key(hello.channel.as_bytes()),
                 epoch: hello.epoch.0,
@@ -110,6 +110,7 @@ impl From<&Join> for wire::Join {
             candidates: from_candidates(&join.candidates),
             eco: join.eco,
             agent: cut(&join.agent, AGENT_BYTES_MAX),
+            target_delay_ms: join.target_delay_ms,
         }
     }
 }
@@ -125,6 +126,7 @@ impl TryFrom<wire::Join> for Join {
             candidates: candidates(&join.candidates, "join.candidates")?,
             eco: join.eco,
             agent: within(join.agent, AGENT_BYTES_MAX, "join.agent")?,
+            target_delay_ms: join.target_delay_ms,
         })
     }
 }
@@ -136,12 +138,12 @@ impl From<&Welcome> for wire::Welcome {
             slot: welcome.slot.get().into(),
             epoch: welcome.epoch.0,
             observed: welcome.observed.to_string(),
-            team_size_max: welcome.team_size_max.into(),
+            team_size_max: from_team_count(welcome.team_size_max),
             next_number: welcome.next_number.get(),
             stream_time_us: welcome.stream_time.as_micros(),
             epoch_unix_us: welcome.epoch_unix_us,
             random_access_number: welcome.random_access.map(ChunkNumber::get),
-            members: welcome.members.into(),
+            members: from_team_count(welcome.members),
         }
     }
 }
@@ -256,7 +258,13 @@ fn content_type(text: String) -> Result<String, DecodeError> {
 
 /// The longest head of `text` within `limit` bytes that ends at a character's end.
 fn cut(text: &str, limit: usize) -> String {
-    text.get(..text.floor_char_boundary(limit)).unwrap_or_default().to_owned()
+    let fits = |(start, character): &(usize, char)| start + character.len_utf8() <= limit;
+    text.char_indices().take_while(fits).map(|(_, character)| character).collect()
+}
+
+/// The longest head of `text` that [`content_type`] lets through.
+fn cut_content_type(text: &str) -> String {
+    text.chars().take_while(|character| matches!(character, ' '..='~')).take(CONTENT_TYPE_BYTES_MAX).collect()
 }
 
 fn slot(value: u32, field: &'static str) -> Result<Slot, DecodeError> {
@@ -289,9 +297,16 @@ fn ranges(values: &[wire::Range], field: &'static str) -> Result<Vec<NumberRange
         .collect()
 }
 
+/// The longest head of `ranges` within both limits: a receiver would refuse the whole message, not the tail.
 fn from_ranges(ranges: &[NumberRange]) -> Vec<wire::Range> {
+    let mut room = RANGE_CHUNKS_MAX;
+    let fits = |range: &&NumberRange| {
+        let fits = range.chunks() <= room;
+        room = room.saturating_sub(range.chunks());
+        fits
+    };
     let range = |range: &NumberRange| wire::Range { first: range.first().get(), last: range.last().get() };
-    ranges.iter().take(RANGES_MAX).map(range).collect()
+    ranges.iter().take(RANGES_MAX).take_while(fits).map(range).collect()
 }
 
 fn channel(bytes: &[u8], field: &'static str) -> Result<ChannelId, DecodeError> {
@@ -300,6 +315,10 @@ fn channel(bytes: &[u8], field: &'static str) -> Result<ChannelId, DecodeError> 
 
 fn team_count(value: u32, field: &'static str) -> Result<u16, DecodeError> {
     u16::try_from(value).ok().filter(|count| *count <= TEAM_SIZE_MAX).ok_or(DecodeError::Invalid(field))
+}
+
+fn from_team_count(count: u16) -> u32 {
+    count.min(TEAM_SIZE_MAX).into()
 }
 
 fn socket_address(text: &str, field: &'static str) -> Result<SocketAddr, DecodeError> {

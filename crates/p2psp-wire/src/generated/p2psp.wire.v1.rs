@@ -60,6 +60,9 @@ pub struct Join {
     /// Software name and version, for logs only. At most 64 bytes.
     #[prost(string, tag = "6")]
     pub agent: ::prost::alloc::string::String,
+    /// The peer's play-out delay: it wants to start at a random-access point that is due by now (R-START-1).
+    #[prost(uint32, tag = "7")]
+    pub target_delay_ms: u32,
 }
 /// Splitter to peer: a seat, and what the peer must know before the first chunk (R-JOIN-2).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -87,7 +90,7 @@ pub struct Welcome {
     /// The splitter's wall clock when the epoch began, in microseconds since 1970-01-01 UTC. Informative (delay figures).
     #[prost(uint64, tag = "8")]
     pub epoch_unix_us: u64,
-    /// Newest random-access point that teammates may still hold, where there is one (R-START-1).
+    /// Newest random-access point that is at least the joiner's play-out delay old, else the oldest known (R-START-1).
     #[prost(uint64, optional, tag = "9")]
     pub random_access_number: ::core::option::Option<u64>,
     /// Members in the roster snapshot that follows in RosterDelta frames.
