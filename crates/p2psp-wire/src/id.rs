@@ -94,7 +94,7 @@ impl From<ChannelId> for PeerId {
 pub enum IdError {
     /// A key's text or bytes have the wrong length (given here); 52 characters or 32 bytes are right.
     KeyLength(usize),
-    /// A key's text is not base32, or its unused last bit is not zero.
+    /// A key's text is not base32, or its four unused last bits are not zero.
     KeyText,
     /// A slot at or above [`TEAM_SIZE_MAX`].
     Slot(u32),
@@ -235,16 +235,23 @@ impl StreamTime {
     }
 
     /// The time nearest to `near` whose low 32 bits are `truncated`: right while the two are less than 35 minutes apart.
+    ///
+    /// Total over all inputs, because `near` may have come from a remote clock: where the nearest time would lie before the
+    /// epoch's begin or past the last microsecond of 64 bits, the nearest one that exists is given.
     #[must_use]
     pub const fn expand(truncated: u32, near: Self) -> Self {
         let span = 1_u64 << 32;
         let candidate = (near.0 & !(span - 1)) | truncated as u64;
-        if candidate + span / 2 < near.0 {
-            Self(candidate + span)
-        } else if candidate > near.0 + span / 2 && candidate >= span {
-            Self(candidate - span)
+        let expanded = if candidate < near.0 && near.0 - candidate > span / 2 {
+            candidate.checked_add(span)
+        } else if candidate > near.0 && candidate - near.0 > span / 2 {
+            candidate.checked_sub(span)
         } else {
-            Self(candidate)
+            None
+        };
+        match expanded {
+            Some(expanded) => Self(expanded),
+            None => Self(candidate),
         }
     }
 

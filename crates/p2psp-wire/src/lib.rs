@@ -16,7 +16,7 @@ pub mod limits;
 mod link;
 
 /// Protobuf types as generated; private, because their fields are unchecked.
-#[expect(missing_docs, unreachable_pub, unnameable_types, clippy::all, reason = "generated code")]
+#[expect(unreachable_pub, unnameable_types, clippy::all, reason = "generated code")]
 mod generated {
     pub mod wire {
         include!("generated/p2psp.wire.v1.rs");

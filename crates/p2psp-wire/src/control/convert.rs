@@ -31,7 +31,9 @@ impl From<&Control> for wire::Frame {
                 content_type: cut_content_type(&header.content_type),
                 header: header.bytes.slice(..header.bytes.len().min(STREAM_HEADER_BYTES_MAX)),
             })),
-            Control::Ready { teammates } => Some(Kind::Ready(wire::Ready { teammates: from_team_count(*teammates) })),
+            Control::Ready { teammates } => {
+                Some(Kind::Ready(wire::Ready { teammates: from_team_count(*teammates) }))
+            }
             Control::Hello(hello) => Some(Kind::Hello(wire::Hello {
                 channel: key(hello.channel.as_bytes()),
                 epoch: hello.epoch.0,
