@@ -1,6 +1,7 @@
 //! Control messages in checked form: what a handler may rely on. The protobuf types behind them are private; `convert` holds
 //! the checks. Encoding is infallible because a value of these types is within limits by construction or is cut to them.
 
+mod census;
 mod convert;
 
 use crate::{
@@ -310,6 +311,7 @@ impl Control {
         if frame.len() > crate::limits::FRAME_BYTES_MAX {
             return Err(DecodeError::TooLong("control frame"));
         }
+        census::check(&frame)?;
         wire::Frame::decode(frame).map_err(|_| DecodeError::Protobuf)?.try_into()
     }
 }

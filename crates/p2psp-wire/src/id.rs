@@ -120,6 +120,9 @@ impl std::error::Error for IdError {}
 pub struct Slot(u16);
 
 impl Slot {
+    /// The lowest seat.
+    pub const FIRST: Self = Self(0);
+
     /// # Errors
     ///
     /// [`IdError::Slot`] when `slot` is not below [`TEAM_SIZE_MAX`].

@@ -22,6 +22,10 @@ pub const TEAM_SIZE_MAX: u16 = 512;
 /// Most bytes of one control frame, without its length prefix: a stream header and room around it.
 pub const FRAME_BYTES_MAX: usize = STREAM_HEADER_BYTES_MAX + 1024;
 
+/// Most length-delimited fields of one control frame, nested ones included (R-CTRL-2). The largest roster delta has 705; the
+/// limit bounds what a frame of empty list elements can make a decoder allocate, before it does.
+pub const FRAME_FIELDS_MAX: usize = 1024;
+
 /// Most bytes of a stream header (R-HEADER-1). fMP4 `moov` boxes reach tens of kilobytes.
 pub const STREAM_HEADER_BYTES_MAX: usize = 64 * 1024;
 

@@ -208,7 +208,7 @@ fn every_limit_has_a_vector_at_it_and_one_past_it() {
     assert_eq!(names, listed, "limits.rs and this list agree, in order");
 }
 
-const LIMITS: [(&str, &str, &str); 19] = [
+const LIMITS: [(&str, &str, &str); 20] = [
     ("HEADER_BYTES", "smallest payload, one byte", "header one byte short"),
     ("DATAGRAM_BYTES_MAX", "largest datagram, 1194 bytes", "one byte over the largest datagram"),
     ("PAYLOAD_BYTES_MAX", "largest datagram, 1194 bytes", "one byte over the largest datagram"),
@@ -216,6 +216,7 @@ const LIMITS: [(&str, &str, &str); 19] = [
     ("GENERATION_CHUNKS_MAX", "generation position 63, the last", "generation position 64"),
     ("TEAM_SIZE_MAX", "slot 511", "slot 512"),
     ("FRAME_BYTES_MAX", "a frame of 66560 bytes", "a frame of 66561 bytes"),
+    ("FRAME_FIELDS_MAX", "a frame of 1024 fields", "a frame of 1025 fields"),
     ("STREAM_HEADER_BYTES_MAX", "stream header of 65536 bytes", "stream header of 65537 bytes"),
     ("CONTENT_TYPE_BYTES_MAX", "content type of 64 bytes", "content type of 65 bytes"),
     ("TICKET_BYTES_MAX", "ticket of 512 bytes", "ticket of 513 bytes"),
