@@ -120,6 +120,12 @@ impl Chunk {
         self.datagram.slice(HEADER_BYTES..)
     }
 
+    /// How many bytes of the stream the chunk carries; at least 1.
+    #[must_use]
+    pub const fn payload_len(&self) -> usize {
+        self.datagram.len() - HEADER_BYTES
+    }
+
     /// The bytes to send: relaying sends them as they came.
     #[must_use]
     pub const fn datagram(&self) -> &Bytes {

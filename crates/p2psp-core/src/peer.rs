@@ -1,0 +1,360 @@
+//! The peer: takes a seat, links up with its teammates, relays what the splitter gives it, and plays everything in order.
+//!
+//! `life` joins and leaves, `team` knows who is there and who is linked, `receive` judges chunks, `relay` passes them on,
+//! `routes` works around pairs that cannot talk, `start` fetches what a newcomer missed, `watch` notices silent origins,
+//! `playout` orders and times. This file is their traffic controller.
+
+mod config;
+mod inputs;
+mod life;
+mod playout;
+mod receive;
+mod relay;
+mod rng;
+mod routes;
+mod start;
+mod team;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+pub use config::{LeftReason, PeerConfig, PeerEvent, PeerStats, RelayPolicy};
+
+use crate::{
+    CloseCode, DelayHistogram, Instant, LinkId, Machine, Output, Timer, Wake, guard::Guard, machine::Input,
+    serve::Server, window::Window,
+};
+use life::Life;
+use p2psp_wire::{ChunkNumber, Control, PeerId, Welcome};
+use playout::{Playout, Step};
+use relay::Relay;
+use rng::Rng;
+use routes::Routes;
+use start::Start;
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+use team::Team;
+use watch::Watch;
+
+/// A team's member.
+#[derive(Debug)]
+pub struct Peer {
+    config: PeerConfig,
+    me: PeerId,
+    rng: Rng,
+    latest: Instant,
+    life: Life,
+    /// Tries to reach the splitter since it was last reached.
+    attempts: u32,
+    links: BTreeMap<LinkId, Link>,
+    /// Links that will be hung up unless something happens, by deadline.
+    link_deadlines: BTreeSet<(Instant, LinkId)>,
+    /// What the splitter told at the last join; kept while it is away.
+    seat: Option<Seat>,
+    outbox: VecDeque<Output<PeerEvent>>,
+    uplink_blocked: bool,
+    delays: DelayHistogram,
+    stats: PeerStats,
+}
+
+/// A link of whatever standing.
+#[derive(Debug)]
+struct Link {
+    peer: PeerId,
+    dialed: bool,
+    guard: Guard,
+    /// The link is hung up then, unless its peer turns out to be a teammate.
+    deadline: Option<Instant>,
+}
+
+/// Everything that hangs on a seat in a team.
+#[derive(Debug)]
+struct Seat {
+    welcome: Welcome,
+    team: Team,
+    window: Window,
+    playout: Playout,
+    relay: Relay,
+    routes: Routes,
+    start: Start,
+    server: Server,
+    watch: Watch,
+    lost: Lost,
+    /// View of the snapshot, and the newest view.
+    view: Option<(u64, u64)>,
+    joined: Instant,
+    ready_sent: bool,
+}
+
+/// Losses not yet reported (R-LOST-1).
+#[derive(Debug, Default)]
+struct Lost {
+    numbers: Vec<ChunkNumber>,
+    report_at: Option<Instant>,
+}
+
+/// How often losses are reported.
+const LOST_SPAN: Duration = Duration::from_secs(1);
+/// Losses remembered for the next report; more are still counted.
+const LOST_MAX: usize = 512;
+
+impl Peer {
+    /// A peer that starts to join at once. The same `seed` and inputs give the same outputs.
+    #[must_use]
+    pub fn new(config: PeerConfig, me: PeerId, seed: u64, now: Instant) -> Self {
+        let mut peer = Self {
+            me,
+            rng: Rng::new(seed),
+            latest: now,
+            life: Life::Gone,
+            attempts: 0,
+            links: BTreeMap::new(),
+            link_deadlines: BTreeSet::new(),
+            seat: None,
+            outbox: VecDeque::new(),
+            uplink_blocked: false,
+            delays: DelayHistogram::default(),
+            stats: PeerStats::default(),
+            config,
+        };
+        peer.dial_splitter();
+        peer
+    }
+
+    /// Leaves politely: goodbye to the splitter, what is owed goes out, goodbye to teammates, then [`PeerEvent::Left`].
+    pub fn leave(&mut self, now: Instant) {
+        let now = self.advance(now);
+        self.begin_leave(now, LeftReason::Asked);
+    }
+
+    /// Where the splitter is to be sought from now on: its name may have got another address.
+    pub fn set_splitter_addresses(&mut self, addresses: Vec<SocketAddr>) {
+        if !addresses.is_empty() {
+            self.config.splitter = addresses;
+        }
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn stats(&self) -> PeerStats {
+        let Some(seat) = &self.seat else { return self.stats };
+        PeerStats {
+            slot: Some(seat.welcome.slot),
+            teammates: seat.team.len(),
+            teammates_linked: u16::try_from(seat.team.up().len()).unwrap_or(u16::MAX),
+            play_number: seat.playout.next_number(),
+            buffered_chunks: seat.window.end().since(seat.playout.next_number()),
+            ..self.stats
+        }
+    }
+
+    /// Delays from the splitter's taking a chunk in to its arrival here by its first copy, by the two hosts' wall clocks:
+    /// right where these agree, as on one machine.
+    #[must_use]
+    pub const fn delays(&self) -> &DelayHistogram {
+        &self.delays
+    }
+
+    /// How far the newest chunk held is ahead of the play-out.
+    #[must_use]
+    pub fn buffer_delay(&self) -> Duration {
+        self.seat.as_ref().map_or(Duration::ZERO, |seat| seat.playout.buffered(&seat.window))
+    }
+
+    /// Time never goes back: an earlier `now` is taken as the latest.
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.latest = self.latest.max(now);
+        self.latest
+    }
+
+    fn splitter_id(&self) -> PeerId {
+        self.config.channel.into()
+    }
+
+    fn send(&mut self, link: LinkId, message: Control) {
+        self.outbox.push_back(Output::Control { link, message });
+    }
+
+    fn event(&mut self, event: PeerEvent) {
+        self.outbox.push_back(Output::Event(event));
+    }
+
+    fn hang_up(&mut self, link: LinkId, code: CloseCode) {
+        self.forget_link(link);
+        self.outbox.push_back(Output::Hangup { link, code });
+    }
+
+    /// Takes a link out of every table.
+    fn forget_link(&mut self, link: LinkId) -> Option<Link> {
+        self.set_deadline(link, None);
+        let state = self.links.remove(&link)?;
+        if let Some(seat) = &mut self.seat {
+            seat.server.forget(link);
+            seat.start.forget(link);
+            if seat.team.unlink(self.latest, link).is_some() {
+                self.outbox.push_back(Output::Event(PeerEvent::Teammate { peer: state.peer, up: false }));
+            }
+        }
+        Some(state)
+    }
+
+    fn set_deadline(&mut self, link: LinkId, at: Option<Instant>) {
+        if let Some(state) = self.links.get_mut(&link) {
+            if let Some(old) = std::mem::replace(&mut state.deadline, at) {
+                self.link_deadlines.remove(&(old, link));
+            }
+            self.link_deadlines.extend(at.map(|at| (at, link)));
+        }
+    }
+
+    fn violation(&mut self, link: LinkId, what: &'static str) {
+        let Some(state) = self.links.get(&link) else { return };
+        let peer = state.peer;
+        self.stats.violations += 1;
+        self.event(PeerEvent::Violation { peer, what });
+        if self.life.splitter_link() == Some(link) {
+            self.splitter_lost(self.latest, false);
+        }
+        self.hang_up(link, CloseCode::Violation);
+    }
+
+    /// What time alone brings about.
+    fn on_tick(&mut self, now: Instant) {
+        self.life_tick(now);
+        self.links_tick(now);
+        self.watch_tick(now);
+        self.pull_tick(now);
+        self.report_tick(now);
+    }
+
+    fn report_tick(&mut self, now: Instant) {
+        let Some(seat) = &mut self.seat else { return };
+        if seat.lost.report_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let lost = std::mem::take(&mut seat.lost);
+        if let Some(link) = self.life.splitter_link() {
+            self.send(link, Control::Lost { ranges: p2psp_wire::NumberRange::pack(lost.numbers) });
+        }
+    }
+
+    /// The next relay or pull answer, if the uplink has room: relaying first, always.
+    fn next_train(&mut self, now: Instant) -> Option<Output<PeerEvent>> {
+        if self.uplink_blocked {
+            return None;
+        }
+        let seat = self.seat.as_mut()?;
+        let sendable = seat.team.up().without(seat.team.blocked());
+        if let Some((slot, chunks)) = seat.relay.poll(now, &sendable) {
+            let link = seat.team.link(slot)?;
+            self.stats.chunks_relayed += chunks.len() as u64;
+            self.stats.bytes_relayed += payload_bytes(&chunks);
+            return Some(Output::Train { link, chunks });
+        }
+        let (link, chunks) = seat.server.poll(&seat.window)?;
+        self.stats.chunks_served += chunks.len() as u64;
+        Some(Output::Train { link, chunks })
+    }
+
+    /// The next step of the play-out, if one is due.
+    fn next_play(&mut self, now: Instant) -> Option<Output<PeerEvent>> {
+        let seat = self.seat.as_mut()?;
+        match seat.playout.step(now, &seat.window) {
+            Step::Play(chunk) => {
+                self.stats.chunks_played += 1;
+                self.stats.bytes_played += chunk.payload_len() as u64;
+                Some(Output::Event(PeerEvent::Play(chunk)))
+            }
+            Step::Gap { first, chunks } => {
+                self.stats.chunks_lost += chunks;
+                let room = LOST_MAX.saturating_sub(seat.lost.numbers.len());
+                seat.lost.numbers.extend((0..chunks).take(room).map(|offset| first.plus(offset)));
+                seat.lost.report_at.get_or_insert(now + LOST_SPAN);
+                Some(Output::Event(PeerEvent::Gap { first, chunks }))
+            }
+            Step::Wait(_) => None,
+        }
+    }
+
+    fn wake(&mut self, now: Instant) -> Option<Wake> {
+        let wake = |at: Option<Instant>, timer| {
+            at.map(|at| Wake { at: at.max(now + Duration::from_nanos(1)), timer })
+        };
+        let mut soonest = wake(self.life.deadline(), Timer::Join);
+        let mut consider = |candidate: Option<Wake>| {
+            soonest = match (soonest, candidate) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+        };
+        consider(wake(self.link_deadlines.first().map(|(at, _)| *at), Timer::Links));
+        if let Some(seat) = &mut self.seat {
+            consider(wake(seat.team.deadline(), Timer::Links));
+            consider(wake(seat.watch.deadline(), Timer::Report));
+            consider(wake(seat.start.deadline(), Timer::Pull));
+            consider(wake(seat.lost.report_at, Timer::Report));
+            consider(wake(seat.relay.deadline(), Timer::Relay));
+            if let Step::Wait(at) = seat.playout.step(now, &seat.window) {
+                consider(wake(at, Timer::Playout));
+            }
+        }
+        soonest
+    }
+}
+
+impl Machine for Peer {
+    type Event = PeerEvent;
+
+    fn handle_input(&mut self, now: Instant, input: Input) {
+        let now = self.advance(now);
+        match input {
+            Input::LinkUp { link, peer, remote: _, dialed } => self.on_link_up(now, link, peer, dialed),
+            Input::LinkDown { link, why } => self.on_link_down(now, link, why),
+            Input::DialFailed { peer, wrong_key } => self.on_dial_failed(now, peer, wrong_key),
+            Input::Control { link, message } => self.on_control(now, link, message),
+            Input::Train { link, chunks } => self.on_train(now, link, chunks),
+            Input::Malformed { link, error: _, control } => {
+                self.stats.malformed += 1;
+                let admitted = self.links.get_mut(&link).is_some_and(|state| state.guard.admit_malformed());
+                if control || !admitted {
+                    self.violation(link, "malformed input");
+                }
+            }
+            Input::LinkBlocked { link } => self.set_blocked(link, true),
+            Input::LinkReady { link } => self.set_blocked(link, false),
+            Input::UplinkBlocked => self.uplink_blocked = true,
+            Input::UplinkReady => self.uplink_blocked = false,
+            // Deadlines are looked at before each output.
+            Input::Tick => {}
+        }
+    }
+
+    fn poll_output(&mut self, now: Instant) -> Output<PeerEvent> {
+        let now = self.advance(now);
+        if let Some(output) = self.outbox.pop_front() {
+            return output;
+        }
+        self.on_tick(now);
+        if let Some(output) = self.outbox.pop_front() {
+            return output;
+        }
+        if let Some(output) = self.next_train(now) {
+            return output;
+        }
+        if let Some(output) = self.next_play(now) {
+            return output;
+        }
+        if let Some(seat) = &mut self.seat {
+            self.stats.chunks_expired += seat.relay.take_expired();
+        }
+        Output::Wait(self.wake(now))
+    }
+}
+
+/// The payload of a train, without headers.
+fn payload_bytes(chunks: &[p2psp_wire::Chunk]) -> u64 {
+    chunks.iter().map(|chunk| chunk.payload_len() as u64).sum()
+}

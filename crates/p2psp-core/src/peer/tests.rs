@@ -1,0 +1,6 @@
+//! Peers and a splitter together, without a network.
+
+mod golden;
+mod hostile;
+mod life;
+mod routes;

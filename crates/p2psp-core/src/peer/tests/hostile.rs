@@ -1,0 +1,209 @@
+//! Members that break the rules: they cost a counter or their link, never a panic, memory, or another member's stream.
+
+use crate::{
+    CloseCode, Input, LinkId, PeerEvent,
+    guard::{CONTROL_BURST_MAX, MALFORMED_MAX},
+    lab::{Lab, SPLITTER, address, key},
+    peer::inputs::STRANGERS_MAX,
+};
+use p2psp_wire::{
+    Chunk, ChunkHeader, ChunkNumber, Control, DecodeError, Epoch, GoodbyeReason, Hello, NumberRange,
+    RosterDelta, Slot,
+};
+use std::time::Duration;
+
+const CHUNK: Duration = Duration::from_millis(5);
+
+fn team() -> Lab {
+    let mut lab = Lab::new(|_| {});
+    for _ in 0..4 {
+        lab.add_peer(|_| {});
+    }
+    lab.pass(Duration::from_millis(100));
+    lab.stream(60, CHUNK, 20);
+    lab
+}
+
+fn chunk(number: u64, origin: u16) -> Chunk {
+    let header = ChunkHeader {
+        number: ChunkNumber::new(number).unwrap(),
+        origin: Slot::new(origin).unwrap(),
+        position: 0,
+        header_version: 0,
+        random_access: true,
+        time_us: 0,
+    };
+    Chunk::new(header, b"forged").unwrap()
+}
+
+/// After whatever was injected, the stream goes on without loss for nodes 1 and 3 (2 is the villain, 4 a bystander).
+fn unharmed(lab: &mut Lab) {
+    let lost: u64 = [1, 3, 4].map(|node| lab.peer(node).stats().chunks_lost).iter().sum();
+    lab.stream(100, CHUNK, 20);
+    lab.pass(Duration::from_secs(1));
+    let after: u64 = [1, 3, 4].map(|node| lab.peer(node).stats().chunks_lost).iter().sum();
+    assert_eq!(after, lost);
+}
+
+/// R-RELAY-4: a chunk of an origin that its sender is not, and was not asked for, is dropped and counted.
+#[test]
+fn foreign_origins_are_refused() {
+    let mut lab = team();
+    let link = lab.wires.link(1, 2);
+    let next = lab.splitter.stats().next_number.get();
+    let before = lab.peer(1).stats().chunks_unexpected;
+    // Slot 2 is node 3: node 2 may not speak for it, nor for node 1 itself.
+    lab.inject(1, Input::Train { link, chunks: vec![chunk(next, 2), chunk(next + 1, 0), chunk(next, 400)] });
+    assert_eq!(lab.peer(1).stats().chunks_unexpected, before + 3);
+    unharmed(&mut lab);
+}
+
+/// A number far ahead of the stream would push everything else out of the window; the limit itself passes, one more does not.
+#[test]
+fn numbers_far_ahead_are_refused() {
+    let mut lab = team();
+    let link = lab.wires.link(1, 2);
+    let (end, span) = (lab.splitter.stats().next_number.get(), 4096);
+    let before = lab.peer(1).stats().chunks_unexpected;
+    lab.inject(1, Input::Train { link, chunks: vec![chunk(end + span / 2 + 1, 1), chunk((1 << 48) - 1, 1)] });
+    assert_eq!(lab.peer(1).stats().chunks_unexpected, before + 2);
+    unharmed(&mut lab);
+}
+
+/// Members do not send chunks to the splitter, nor messages that are not theirs to send.
+#[test]
+fn misplaced_messages_end_the_link() {
+    let hello =
+        Hello { channel: p2psp_wire::ChannelId::new(*key(0).as_bytes()), epoch: Epoch(1), slot: Slot::FIRST };
+    for message in [
+        Control::Hello(hello),
+        Control::Prune { origins: vec![] },
+        Control::RosterDelta(RosterDelta { epoch: Epoch(1), view: 9, joined: vec![], left: vec![] }),
+    ] {
+        let mut lab = team();
+        let link = lab.wires.link(SPLITTER, 2);
+        lab.inject(SPLITTER, Input::Control { link, message });
+        assert_eq!(lab.splitter.stats().violations, 1);
+        unharmed(&mut lab);
+    }
+    let mut lab = team();
+    let link = lab.wires.link(SPLITTER, 2);
+    lab.inject(SPLITTER, Input::Train { link, chunks: vec![chunk(0, 1)] });
+    assert_eq!(lab.splitter.stats().violations, 1);
+    let mut lab = team();
+    let link = lab.wires.link(1, 2);
+    lab.inject(1, Input::Control { link, message: Control::Ready { teammates: 1 } });
+    assert!(
+        lab.events(1)
+            .iter()
+            .any(|event| matches!(event, PeerEvent::Violation { peer, .. } if *peer == key(2)))
+    );
+}
+
+/// Floods of requests, malformed datagrams and control garbage: the limit is borne, one more ends the link.
+#[test]
+fn floods_end_the_link() {
+    let mut lab = team();
+    let link = lab.wires.link(1, 2);
+    let pull = |n: u64| {
+        let first = ChunkNumber::new(n).unwrap();
+        Control::Pull { ranges: vec![NumberRange::new(first, first.plus(2047)).unwrap()] }
+    };
+    for n in 0..u64::from(CONTROL_BURST_MAX) + 1 {
+        lab.inject(1, Input::Control { link, message: pull(n * 3000) });
+    }
+    assert_eq!(lab.peer(1).stats().violations, 1);
+
+    let mut lab = team();
+    let link = lab.wires.link(1, 2);
+    let garbage = Input::Malformed { link, error: DecodeError::UnknownKind(9), control: false };
+    for _ in 1..MALFORMED_MAX {
+        lab.inject(1, garbage.clone());
+    }
+    assert_eq!(
+        (lab.peer(1).stats().violations, lab.peer(1).stats().malformed),
+        (0, u64::from(MALFORMED_MAX) - 1)
+    );
+    lab.inject(1, garbage);
+    assert_eq!(lab.peer(1).stats().violations, 1);
+
+    let mut lab = team();
+    let link = lab.wires.link(SPLITTER, 2);
+    lab.inject(SPLITTER, Input::Malformed { link, error: DecodeError::Protobuf, control: true });
+    assert_eq!((lab.splitter.stats().violations, lab.splitter.stats().malformed), (1, 1));
+}
+
+/// Strangers may wait a little for the roster to name them; one more than the limit may not, and nobody stays for good.
+#[test]
+fn strangers_are_bounded() {
+    let mut lab = team();
+    for n in 0..=STRANGERS_MAX {
+        let link = LinkId(10_000 + u32::try_from(n).unwrap());
+        let input = Input::LinkUp { link, peer: key(500 + n), remote: address(9), dialed: false };
+        lab.inject(1, input);
+    }
+    assert_eq!(lab.peer(1).link_deadlines.len(), STRANGERS_MAX);
+    lab.inject(1, Input::Train { link: LinkId(10_000), chunks: vec![chunk(70, 1)] });
+    assert_eq!(lab.peer(1).stats().chunks_unexpected, 1);
+    lab.pass(Duration::from_secs(6));
+    assert_eq!(lab.peer(1).link_deadlines.len(), 0);
+    unharmed(&mut lab);
+}
+
+/// R-ROUTE-5: a member cannot be talked out of relaying its own chunks, by forged prunes or anything else.
+#[test]
+fn prunes_do_not_silence_an_origin() {
+    let mut lab = team();
+    for (node, origin) in [(1, 0), (3, 2), (4, 3)] {
+        let link = lab.wires.link(node, 2);
+        let message = Control::Prune { origins: vec![Slot::new(origin).unwrap()] };
+        lab.inject(node, Input::Control { link, message });
+    }
+    lab.stream(100, CHUNK, 20);
+    lab.pass(Duration::from_secs(1));
+    assert_eq!(lab.peer(2).stats().chunks_lost, 0);
+}
+
+/// A teammate of another epoch is named, so that somebody notices the second splitter.
+#[test]
+fn another_epoch_is_noticed() {
+    let mut lab = team();
+    let link = lab.wires.link(1, 2);
+    let hello = Hello {
+        channel: p2psp_wire::ChannelId::new(*key(0).as_bytes()),
+        epoch: Epoch(2),
+        slot: Slot::new(1).unwrap(),
+    };
+    lab.inject(1, Input::Control { link, message: Control::Hello(hello) });
+    assert!(lab.events(1).contains(&PeerEvent::OtherStream { peer: key(2) }));
+    let link = lab.wires.link(3, 4);
+    lab.inject(3, Input::LinkDown { link, why: crate::LinkDown::Closed(CloseCode::OtherStream) });
+    assert!(lab.events(3).contains(&PeerEvent::OtherStream { peer: key(4) }));
+}
+
+/// A splitter that skips a view, or speaks of another epoch, is not believed: the peer hangs up and joins anew.
+#[test]
+fn roster_gaps_cause_a_rejoin() {
+    for delta in [
+        RosterDelta { epoch: Epoch(1), view: 77, joined: vec![], left: vec![] },
+        RosterDelta { epoch: Epoch(3), view: 1, joined: vec![], left: vec![] },
+    ] {
+        let mut lab = team();
+        let link = lab.wires.link(1, SPLITTER);
+        lab.inject(1, Input::Control { link, message: Control::RosterDelta(delta) });
+        lab.pass(Duration::from_secs(1));
+        let joins = lab.events(1).iter().filter(|event| matches!(event, PeerEvent::Joined { .. })).count();
+        assert_eq!(joins, 2);
+        unharmed(&mut lab);
+    }
+}
+
+/// A teammate's goodbye ends the relaying to it, and only that: the splitter alone says who is a member.
+#[test]
+fn a_goodbye_is_the_speakers_own() {
+    let mut lab = team();
+    let link = lab.wires.link(1, 2);
+    lab.inject(1, Input::Control { link, message: Control::Goodbye(GoodbyeReason::Leaving) });
+    assert_eq!(lab.peer(1).stats().teammates, 3);
+    unharmed(&mut lab);
+}

@@ -1,0 +1,253 @@
+//! Joining, streaming, leaving, dying.
+
+use crate::{
+    CloseCode, Input, LinkDown, PeerEvent, SplitterEvent,
+    lab::{Lab, SPLITTER, key},
+    peer::LeftReason,
+};
+use p2psp_wire::{ChunkNumber, Control, DepartureReason, RefuseReason};
+use std::time::Duration;
+
+const CHUNK: Duration = Duration::from_millis(5);
+
+fn team(peers: usize) -> Lab {
+    let mut lab = Lab::new(|_| {});
+    for _ in 0..peers {
+        lab.add_peer(|_| {});
+    }
+    lab.pass(Duration::from_millis(100));
+    lab
+}
+
+/// On perfect links every member plays every chunk once, in order, without a gap, a duplicate or a hang-up; the splitter sends
+/// one copy, and each member relays each of its chunks to each other member once (AT-1, 2, 23, 40, 41).
+#[test]
+fn a_team_on_perfect_links() {
+    for peers in [1_usize, 2, 3, 8, 33] {
+        let mut lab = team(peers);
+        let first = lab.ingest(true).get();
+        lab.stream(199, CHUNK, 50);
+        lab.pass(Duration::from_secs(2));
+        for node in 1..=peers {
+            let stats = lab.peer(node).stats();
+            assert_eq!(
+                lab.played(node),
+                (first..first + 200).collect::<Vec<_>>(),
+                "{peers} peers, node {node}"
+            );
+            let faults =
+                (stats.chunks_lost, stats.chunks_duplicate, stats.chunks_unexpected, stats.chunks_late);
+            assert_eq!(faults, (0, 0, 0, 0), "{peers} peers, node {node}");
+            assert_eq!(usize::from(stats.teammates_linked), peers - 1);
+        }
+        let stats = lab.splitter.stats();
+        assert_eq!((stats.chunks_sent, stats.chunks_served, stats.violations), (200, 0, 0), "{peers} peers");
+        let relayed: u64 = (1..=peers).map(|node| lab.peer(node).stats().chunks_relayed).sum();
+        assert_eq!(relayed, 200 * (peers as u64 - 1));
+    }
+}
+
+/// R-START-1: a late joiner plays from the random-access point that is due, at once, and the splitter serves none of it.
+#[test]
+fn a_late_joiner_starts_at_once() {
+    let mut lab = team(4);
+    lab.stream(400, CHUNK, 100);
+    let served = lab.splitter.stats().chunks_served;
+    let joined = lab.now;
+    let late = lab.add_peer(|_| {});
+    lab.stream(100, CHUNK, 100);
+    lab.pass(Duration::from_secs(1));
+    let played = lab.played(late);
+    // Point 200 is 1 s old, 300 is 500 ms old: the newest that is due by then.
+    assert_eq!(played.first(), Some(&300), "joined at {joined:?}");
+    assert_eq!(played, (300..500).collect::<Vec<_>>(), "no gap where the past meets the live edge");
+    assert_eq!(lab.splitter.stats().chunks_served, served);
+    assert_eq!(lab.peer(late).stats().chunks_lost, 0);
+}
+
+/// The first of all members has nobody to ask but the splitter.
+#[test]
+fn the_first_member_starts_from_the_splitter() {
+    let mut lab = Lab::new(|_| {});
+    lab.stream(150, CHUNK, 50);
+    let first = lab.add_peer(|_| {});
+    lab.stream(50, CHUNK, 50);
+    lab.pass(Duration::from_secs(1));
+    assert_eq!(lab.played(first), (50..200).collect::<Vec<_>>());
+    assert!(lab.splitter.stats().chunks_served >= 100);
+}
+
+/// AT-35: a polite leave loses nothing for the others, and ends with the goodbye of all.
+#[test]
+fn a_polite_leave_costs_nothing() {
+    let mut lab = team(6);
+    lab.stream(60, CHUNK, 50);
+    let now = lab.now;
+    lab.peer(3).leave(now);
+    lab.stream(200, CHUNK, 50);
+    lab.pass(Duration::from_secs(1));
+    assert_eq!(lab.events(3).last(), Some(&PeerEvent::Left(LeftReason::Asked)));
+    for node in [1, 2, 4, 5, 6] {
+        assert_eq!(lab.peer(node).stats().chunks_lost, 0, "node {node}");
+        assert_eq!(lab.played(node).len(), 260);
+        assert_eq!(lab.peer(node).stats().teammates, 4);
+    }
+    let departed = lab.splitter_events.iter().any(|event| {
+        matches!(event, SplitterEvent::Departed { peer, reason: DepartureReason::Goodbye, .. } if *peer == key(3))
+    });
+    assert!(departed);
+}
+
+/// R-CRASH-2: teammates notice within two rounds and a little, and the dead member gets no more turns although its link has not
+/// timed out; each loses the dead one's turns of that time, and no more.
+#[test]
+fn a_crash_costs_its_own_share_until_noticed() {
+    let mut lab = team(8);
+    lab.stream(100, CHUNK, 50);
+    lab.wires.dead.push(5);
+    let before = lab.splitter.stats().chunks_sent;
+    lab.stream(400, CHUNK, 50);
+    assert_eq!(lab.splitter.stats().silenced, 1);
+    let sent_to_dead =
+        lab.wires.sent.iter().filter(|(from, to, _)| (*from, *to) == (SPLITTER, 5)).count() as u64;
+    lab.pass(Duration::from_secs(1));
+    for node in [1, 2, 3, 4, 6, 7, 8] {
+        let lost = lab.peer(node).stats().chunks_lost;
+        // 300 ms of patience, 100 ms between looks: at most 400 ms of a share of one eighth at 200 chunks a second.
+        assert!(
+            (1..=11).contains(&lost),
+            "node {node} lost {lost}; {sent_to_dead} went to the dead after {before}"
+        );
+    }
+    lab.kill(5, Duration::from_secs(2));
+    lab.pass(Duration::from_millis(100));
+    assert_eq!(lab.splitter.stats().members, 7);
+    assert_eq!(lab.peer(1).stats().teammates, 6);
+}
+
+/// AT-7: one more than the team's size is refused, told so, and does not learn who is in the team.
+#[test]
+fn a_full_team_refuses() {
+    let mut lab = Lab::new(|config| config.team_size_max = 3);
+    for _ in 0..3 {
+        lab.add_peer(|_| {});
+    }
+    let extra = lab.add_peer(|_| {});
+    let refused = |event: &&PeerEvent| {
+        matches!(event, PeerEvent::Refused { reason: RefuseReason::TeamFull, again: true, .. })
+    };
+    assert_eq!(lab.events(extra).iter().filter(refused).count(), 1);
+    let told =
+        |(_, to, message): &&(usize, usize, Control)| *to == extra && !matches!(message, Control::Refuse(_));
+    assert_eq!(lab.wires.said.iter().filter(told).count(), 0);
+    // A seat falls free, and the next try gets it.
+    let now = lab.now;
+    lab.peer(1).leave(now);
+    lab.pass(Duration::from_secs(6));
+    assert!(lab.events(extra).iter().any(|event| matches!(event, PeerEvent::Joined { .. })));
+}
+
+/// AT-8: the same identity again takes its own place, not a second one.
+#[test]
+fn a_rejoin_replaces() {
+    let mut lab = team(4);
+    let link = lab.wires.link(2, SPLITTER);
+    lab.inject(2, Input::LinkDown { link, why: LinkDown::Transport });
+    lab.pass(Duration::from_secs(1));
+    assert_eq!(lab.splitter.stats().members, 4);
+    lab.stream(40, CHUNK, 10);
+    lab.pass(Duration::from_secs(1));
+    for node in 1..=4 {
+        assert_eq!(lab.peer(node).stats().chunks_lost, 0, "node {node}");
+        assert_eq!(lab.peer(node).stats().teammates, 3, "node {node}");
+    }
+}
+
+/// While the splitter is away the seat, the links and the play-out stay; with it gone for good the peer may be told to go too.
+#[test]
+fn an_unreachable_splitter_is_tried_again() {
+    let mut lab = Lab::new(|_| {});
+    lab.wires.walls.push((1, SPLITTER));
+    let peer = lab.add_peer(|_| {});
+    lab.pass(Duration::from_secs(20));
+    let tries =
+        lab.events(peer).iter().filter(|event| matches!(event, PeerEvent::SplitterLost { .. })).count();
+    assert!((4..=7).contains(&tries), "{tries} tries in 20 s: 0.5, 1, 2, 4, 8, 8 s apart");
+    lab.wires.walls.clear();
+    lab.pass(Duration::from_secs(8));
+    assert!(lab.events(peer).iter().any(|event| matches!(event, PeerEvent::Joined { .. })));
+
+    lab.wires.walls.push((2, SPLITTER));
+    let once = lab.add_peer(|config| config.rejoin = false);
+    assert_eq!(lab.events(once).last(), Some(&PeerEvent::Left(LeftReason::SplitterLost)));
+}
+
+/// A new run of the splitter starts a new stream: old links and chunks are of another epoch.
+#[test]
+fn the_end_of_the_stream_is_played_out() {
+    let mut lab = team(3);
+    lab.stream(100, CHUNK, 10);
+    let now = lab.now;
+    lab.splitter.close(now);
+    lab.pass(Duration::from_secs(7));
+    for node in 1..=3 {
+        assert_eq!(lab.played(node).len(), 100, "node {node}");
+        assert_eq!(lab.events(node).last(), Some(&PeerEvent::Left(LeftReason::StreamEnded)));
+    }
+    assert_eq!(lab.splitter_events.last(), Some(&SplitterEvent::Closed));
+    let refused = lab.splitter.ingest(lab.now, bytes::Bytes::from_static(b"x"), false, 0);
+    assert_eq!(refused, Err(crate::IngestError::Closed));
+}
+
+/// The number space: nothing depends on where in it the stream stands when the window's ring has gone round many times.
+#[test]
+fn long_streams_wrap_the_ring() {
+    let mut lab = Lab::new(|config| config.window_chunks = 64);
+    for _ in 0..3 {
+        lab.add_peer(|config| {
+            config.window_chunks = 64;
+            config.target_delay = Duration::from_millis(50);
+        });
+    }
+    lab.pass(Duration::from_millis(100));
+    lab.stream(1000, Duration::from_millis(2), 7);
+    lab.pass(Duration::from_secs(1));
+    for node in 1..=3 {
+        assert_eq!(lab.played(node), (0..1000).collect::<Vec<_>>());
+    }
+    assert_eq!(lab.splitter.stats().next_number, ChunkNumber::new(1000).unwrap());
+}
+
+/// Both sides dialed: the link that the smaller id dialed stays, on both sides.
+#[test]
+fn duplicate_links_are_resolved_alike() {
+    let mut lab = team(2);
+    lab.wires.said.clear();
+    let (one, two) = (lab.wires.link(1, 2), lab.wires.link(2, 1));
+    // Node 2 joined later and dialed node 1. Now node 1, which has the smaller key, dials too.
+    assert!(key(1) < key(2));
+    lab.inject(
+        1,
+        Input::LinkUp {
+            link: crate::LinkId(900),
+            peer: key(2),
+            remote: crate::lab::address(2),
+            dialed: true,
+        },
+    );
+    lab.inject(
+        2,
+        Input::LinkUp {
+            link: crate::LinkId(901),
+            peer: key(1),
+            remote: crate::lab::address(1),
+            dialed: false,
+        },
+    );
+    assert_eq!(lab.peer(1).stats().teammates_linked, 1);
+    assert_eq!(lab.peer(2).stats().teammates_linked, 1);
+    // The old link is gone on both sides.
+    lab.inject(1, Input::LinkDown { link: one, why: LinkDown::Closed(CloseCode::Duplicate) });
+    lab.inject(2, Input::LinkDown { link: two, why: LinkDown::Closed(CloseCode::Duplicate) });
+    assert_eq!(lab.peer(1).stats().teammates_linked, 1);
+}

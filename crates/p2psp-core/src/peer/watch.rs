@@ -1,0 +1,109 @@
+//! Who is heard: when each origin's last chunk came, how long a round takes, and so which origins have fallen silent (R-CRASH-1).
+
+use crate::Instant;
+use p2psp_wire::Slot;
+use std::time::Duration;
+
+/// How often silence is looked for.
+const WATCH_SPAN: Duration = Duration::from_millis(100);
+/// Silence shorter than this is jitter.
+const SILENCE_MIN: Duration = Duration::from_millis(300);
+/// Rounds taken as this long until two own turns have shown it.
+const ROUND_DEFAULT: Duration = Duration::from_secs(1);
+
+/// Reception times by slot.
+#[derive(Debug)]
+pub(super) struct Watch {
+    heard: Vec<Option<Heard>>,
+    last_chunk: Instant,
+    last_own_turn: Option<Instant>,
+    round: Duration,
+    look_at: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    at: Instant,
+    reported: bool,
+}
+
+impl Watch {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { heard: Vec::new(), last_chunk: now, last_own_turn: None, round: ROUND_DEFAULT, look_at: now }
+    }
+
+    /// A first copy of a chunk of this origin came.
+    pub(super) fn on_chunk(&mut self, now: Instant, origin: Slot) {
+        if self.heard.len() <= origin.index() {
+            self.heard.resize(origin.index() + 1, None);
+        }
+        if let Some(heard) = self.heard.get_mut(origin.index()) {
+            *heard = Some(Heard { at: now, reported: false });
+        }
+        self.last_chunk = now;
+    }
+
+    /// A turn of this member's own came: the time since the last one is a round.
+    pub(super) fn on_own_turn(&mut self, now: Instant) {
+        if let Some(last) = self.last_own_turn.replace(now) {
+            // A moving average over eight rounds follows joins and departures.
+            self.round = (self.round * 7 + now.since(last)) / 8;
+        }
+    }
+
+    pub(super) fn forget(&mut self, slot: Slot) {
+        if let Some(heard) = self.heard.get_mut(slot.index()) {
+            *heard = None;
+        }
+    }
+
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        Some(self.look_at)
+    }
+
+    /// Two rounds, and a little more for jitter.
+    pub(super) fn patience(&self) -> Duration {
+        (self.round * 5 / 2).max(SILENCE_MIN)
+    }
+
+    /// Whether it is time to look.
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+        let due = self.look_at <= now;
+        if due {
+            self.look_at = now + WATCH_SPAN;
+        }
+        due
+    }
+
+    /// Whether the stream flows: without it silence means nothing.
+    pub(super) fn is_flowing(&self, now: Instant) -> bool {
+        now.since(self.last_chunk) < self.patience() / 2
+    }
+
+    /// Whether anything of this origin ever came.
+    pub(super) fn was_heard(&self, origin: Slot) -> bool {
+        self.heard.get(origin.index()).copied().flatten().is_some()
+    }
+
+    /// Whether nothing of this origin came for as long as two turns take; `since` stands in for an origin never heard.
+    pub(super) fn is_silent(&self, now: Instant, origin: Slot, since: Instant) -> bool {
+        let heard = self.heard.get(origin.index()).copied().flatten();
+        now.since(heard.map_or(since, |heard| heard.at)) > self.patience()
+    }
+
+    /// Origins once heard that have fallen silent and were not named before.
+    pub(super) fn newly_silent(&mut self, now: Instant) -> Vec<Slot> {
+        let patience = self.patience();
+        let mut silent = Vec::new();
+        for (index, heard) in self.heard.iter_mut().enumerate() {
+            if let Some(heard) = heard
+                && !heard.reported
+                && now.since(heard.at) > patience
+            {
+                heard.reported = true;
+                silent.extend(u16::try_from(index).ok().and_then(|index| Slot::new(index).ok()));
+            }
+        }
+        silent
+    }
+}

@@ -1,0 +1,386 @@
+//! The splitter: numbers the stream's chunks, gives each turn to one member, and is the only authority on membership.
+//!
+//! `schedule` picks the origin of each turn, `turns` groups chunks, `roster` tells members who is there, `admission` decides
+//! who gets a seat. This file is their traffic controller: all branching on inputs is here.
+
+mod admission;
+mod config;
+mod inputs;
+mod members;
+mod roster;
+mod schedule;
+#[cfg(test)]
+mod tests;
+mod turns;
+
+pub use config::{IngestError, SplitterConfig, SplitterEvent, SplitterStats};
+
+use crate::{
+    CloseCode, Instant, LinkId, Machine, Output, Timer, Wake, guard::Guard, machine::Input, serve::Server,
+    window::Window,
+};
+use bytes::Bytes;
+use members::Members;
+use p2psp_wire::{
+    Chunk, ChunkHeader, ChunkNumber, Control, DepartureReason, GoodbyeReason, PeerId, Slot, StreamHeader,
+    StreamTime, limits::PAYLOAD_BYTES_MAX,
+};
+use roster::Roster;
+use schedule::Schedule;
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+use turns::{Draft, Turns};
+
+/// How long a link may be up without a join, and how long after a goodbye.
+const LINK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Random-access points remembered for joiners: at this spacing, a few seconds of them.
+const RANDOM_ACCESS_MAX: usize = 128;
+/// Closer random-access points are not worth remembering.
+const RANDOM_ACCESS_SPACING: Duration = Duration::from_millis(50);
+
+/// A team's splitter.
+#[derive(Debug)]
+pub struct Splitter {
+    config: SplitterConfig,
+    started: Instant,
+    latest: Instant,
+    links: BTreeMap<LinkId, Link>,
+    /// Links that will be hung up unless something happens, by deadline.
+    link_deadlines: BTreeSet<(Instant, LinkId)>,
+    members: Members,
+    schedule: Schedule,
+    turns: Turns,
+    roster: Roster,
+    window: Window,
+    server: Server,
+    next_number: ChunkNumber,
+    random_access: VecDeque<(ChunkNumber, StreamTime)>,
+    header: Option<StreamHeader>,
+    outbox: VecDeque<Output<SplitterEvent>>,
+    uplink_blocked: bool,
+    closing: Option<Instant>,
+    closed: bool,
+    stats: SplitterStats,
+}
+
+/// A link of whatever standing.
+#[derive(Debug)]
+struct Link {
+    peer: PeerId,
+    remote: SocketAddr,
+    guard: Guard,
+    deadline: Option<Instant>,
+}
+
+impl Splitter {
+    /// A splitter whose stream begins at `now`.
+    #[must_use]
+    pub fn new(config: SplitterConfig, now: Instant) -> Self {
+        Self {
+            started: now,
+            latest: now,
+            links: BTreeMap::new(),
+            link_deadlines: BTreeSet::new(),
+            members: Members::default(),
+            schedule: Schedule::default(),
+            turns: Turns::new(config.turn_span),
+            roster: Roster::new(config.epoch),
+            window: Window::new(config.window_chunks, ChunkNumber::ZERO),
+            server: Server::default(),
+            next_number: ChunkNumber::ZERO,
+            random_access: VecDeque::new(),
+            header: None,
+            outbox: VecDeque::new(),
+            uplink_blocked: false,
+            closing: None,
+            closed: false,
+            stats: SplitterStats::default(),
+            config,
+        }
+    }
+
+    /// Takes the next piece of the stream: one chunk.
+    ///
+    /// # Errors
+    ///
+    /// The payload is empty or over [`PAYLOAD_BYTES_MAX`], or the stream was closed.
+    pub fn ingest(
+        &mut self,
+        now: Instant,
+        payload: Bytes,
+        random_access: bool,
+        header_version: u8,
+    ) -> Result<ChunkNumber, IngestError> {
+        let now = self.advance(now);
+        if self.closing.is_some() {
+            return Err(IngestError::Closed);
+        }
+        if payload.is_empty() {
+            return Err(IngestError::Empty);
+        }
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(IngestError::TooLong(payload.len()));
+        }
+        let number = self.next_number;
+        self.next_number = number.next();
+        let time = self.stream_time(now);
+        self.stats.chunks_in += 1;
+        self.stats.bytes_in += payload.len() as u64;
+        if random_access {
+            self.remember_random_access(number, time);
+        }
+        let dropped = self.turns.push(now, Draft { number, time, payload, random_access, header_version });
+        self.stats.chunks_overflowed += dropped;
+        Ok(number)
+    }
+
+    /// The source pauses or has given all it has for now: what is collected goes out.
+    pub fn flush(&mut self) {
+        self.stats.chunks_overflowed += self.turns.close();
+    }
+
+    /// Sets the stream header for the chunks that follow, and tells the members.
+    pub fn set_header(&mut self, now: Instant, header: StreamHeader) {
+        self.advance(now);
+        for (_, member) in self.members.iter() {
+            let message = Control::StreamHeader(header.clone());
+            self.outbox.push_back(Output::Control { link: member.link, message });
+        }
+        self.header = Some(header);
+    }
+
+    /// Ends the stream: what is collected goes out, members are told goodbye, joiners are refused.
+    /// [`SplitterEvent::Closed`] follows when all links are gone or the time for it is over.
+    pub fn close(&mut self, now: Instant) {
+        let now = self.advance(now);
+        if self.closing.is_some() {
+            return;
+        }
+        self.flush();
+        self.closing = Some(now + LINK_TIMEOUT);
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn stats(&self) -> SplitterStats {
+        SplitterStats {
+            members: u16::try_from(self.members.len()).unwrap_or(u16::MAX),
+            members_ready: u16::try_from(self.members.iter().filter(|(_, m)| m.ready).count())
+                .unwrap_or(u16::MAX),
+            turn_chunks: u16::try_from(self.turns.chunks()).unwrap_or(u16::MAX),
+            next_number: self.next_number,
+            ..self.stats
+        }
+    }
+
+    /// The members by ascending slot.
+    pub fn roster(&self) -> impl Iterator<Item = (Slot, PeerId)> + '_ {
+        self.members.iter().map(|(slot, member)| (slot, member.peer))
+    }
+
+    /// Time never goes back: an earlier `now` is taken as the latest.
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.latest = self.latest.max(now);
+        self.latest
+    }
+
+    fn stream_time(&self, now: Instant) -> StreamTime {
+        StreamTime::from_micros(u64::try_from(now.since(self.started).as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn remember_random_access(&mut self, number: ChunkNumber, time: StreamTime) {
+        if self.random_access.back().is_some_and(|(_, last)| time.since(*last) < RANDOM_ACCESS_SPACING) {
+            return;
+        }
+        self.random_access.push_back((number, time));
+        if self.random_access.len() > RANDOM_ACCESS_MAX {
+            self.random_access.pop_front();
+        }
+    }
+
+    /// The newest random-access point that is at least `age` old, else the oldest still in the window (R-START-1).
+    fn random_access_for(&self, now: Instant, age: Duration) -> Option<ChunkNumber> {
+        let now = self.stream_time(now);
+        let held = || self.random_access.iter().filter(|(number, _)| *number >= self.window.floor());
+        held()
+            .rev()
+            .find(|(_, time)| now.since(*time) >= age)
+            .or_else(|| held().next())
+            .map(|(number, _)| *number)
+    }
+
+    fn hang_up(&mut self, link: LinkId, code: CloseCode) {
+        if let Some(Link { deadline: Some(at), .. }) = self.links.remove(&link) {
+            self.link_deadlines.remove(&(at, link));
+        }
+        self.server.forget(link);
+        self.outbox.push_back(Output::Hangup { link, code });
+    }
+
+    fn violation(&mut self, now: Instant, link: LinkId, what: &'static str) {
+        let Some(state) = self.links.get(&link) else { return };
+        self.stats.violations += 1;
+        self.outbox.push_back(Output::Event(SplitterEvent::Violation { peer: state.peer, what }));
+        self.depart(now, link, DepartureReason::Expelled);
+        self.hang_up(link, CloseCode::Violation);
+    }
+
+    /// Empties the seat that belongs to a link, if one does, and lets the team know.
+    fn depart(&mut self, now: Instant, link: LinkId, reason: DepartureReason) {
+        let Some(slot) = self.members.slot_of_link(link) else { return };
+        let Some(member) = self.members.unseat(now, slot) else { return };
+        self.roster.on_left(now, slot, reason);
+        self.outbox.push_back(Output::Event(SplitterEvent::Departed { peer: member.peer, slot, reason }));
+        match reason {
+            DepartureReason::Goodbye => self.stats.goodbyes += 1,
+            DepartureReason::Crashed => self.stats.crashes += 1,
+            DepartureReason::Expelled | DepartureReason::Unspecified => {}
+        }
+    }
+
+    fn set_deadline(&mut self, link: LinkId, at: Option<Instant>) {
+        if let Some(state) = self.links.get_mut(&link) {
+            if let Some(old) = std::mem::replace(&mut state.deadline, at) {
+                self.link_deadlines.remove(&(old, link));
+            }
+            self.link_deadlines.extend(at.map(|at| (at, link)));
+        }
+    }
+
+    /// What time alone brings about.
+    fn on_tick(&mut self, now: Instant) {
+        self.stats.chunks_overflowed += self.turns.on_tick(now);
+        while let Some((_, link)) = self.link_deadlines.first().filter(|(at, _)| *at <= now).copied() {
+            self.hang_up(link, CloseCode::Timeout);
+        }
+        for frame in self.roster.flush(now, &self.members) {
+            for (_, member) in self.members.iter() {
+                self.outbox.push_back(Output::Control { link: member.link, message: frame.clone() });
+            }
+        }
+        if let Some(deadline) = self.closing
+            && !self.closed
+            && (!self.turns.is_waiting() || deadline <= now)
+        {
+            self.say_goodbye(now);
+            if self.links.is_empty() || deadline <= now {
+                self.closed = true;
+                self.outbox.push_back(Output::Event(SplitterEvent::Closed));
+            }
+        }
+    }
+
+    /// Tells every member that the stream is over; they hang up when they have played it out.
+    fn say_goodbye(&mut self, now: Instant) {
+        let seats: Vec<LinkId> = self.members.iter().map(|(_, member)| member.link).collect();
+        for link in seats {
+            let message = Control::Goodbye(GoodbyeReason::StreamEnded);
+            self.outbox.push_back(Output::Control { link, message });
+            self.depart(now, link, DepartureReason::Goodbye);
+            self.set_deadline(link, Some(now + LINK_TIMEOUT));
+        }
+    }
+
+    /// The next turn or pull answer, if the uplink has room.
+    fn next_train(&mut self, now: Instant) -> Option<Output<SplitterEvent>> {
+        while !self.uplink_blocked
+            && let Some(drafts) = self.turns.pop()
+        {
+            let origin = self.schedule.next(now, &mut self.members);
+            // A chunk without an origin is still kept for the first joiner's pull; its slot then means nothing.
+            let slot = origin.unwrap_or(Slot::FIRST);
+            let chunks: Vec<Chunk> = drafts.iter().filter_map(|draft| stamp(draft, slot)).collect();
+            for chunk in &chunks {
+                self.window.insert(chunk.clone());
+            }
+            let Some(member) = origin.and_then(|slot| self.members.get(slot)) else {
+                self.stats.chunks_unsent += chunks.len() as u64;
+                continue;
+            };
+            self.stats.turns_sent += 1;
+            self.stats.chunks_sent += chunks.len() as u64;
+            self.stats.bytes_sent += bytes(&chunks);
+            return Some(Output::Train { link: member.link, chunks: chunks.into() });
+        }
+        if self.uplink_blocked {
+            return None;
+        }
+        let (link, chunks) = self.server.poll(&self.window)?;
+        self.stats.chunks_served += chunks.len() as u64;
+        Some(Output::Train { link, chunks })
+    }
+
+    fn wake(&self, now: Instant) -> Option<Wake> {
+        let soon = |at: Instant| at.max(now + Duration::from_nanos(1));
+        let candidates = [
+            self.turns.deadline().map(|at| Wake { at: soon(at), timer: Timer::Turn }),
+            self.roster.deadline().map(|at| Wake { at: soon(at), timer: Timer::Roster }),
+            self.link_deadlines.first().map(|(at, _)| Wake { at: soon(*at), timer: Timer::Join }),
+            self.closing.filter(|_| !self.closed).map(|at| Wake { at: soon(at), timer: Timer::Leave }),
+        ];
+        candidates.into_iter().flatten().min()
+    }
+}
+
+impl Machine for Splitter {
+    type Event = SplitterEvent;
+
+    fn handle_input(&mut self, now: Instant, input: Input) {
+        let now = self.advance(now);
+        match input {
+            Input::LinkUp { link, peer, remote, dialed: _ } => {
+                let deadline = Some(now + LINK_TIMEOUT);
+                self.links.insert(link, Link { peer, remote, guard: Guard::new(now), deadline: None });
+                self.set_deadline(link, deadline);
+            }
+            Input::LinkDown { link, why } => self.on_link_down(now, link, why),
+            Input::Control { link, message } => self.on_control(now, link, message),
+            Input::Train { link, .. } => self.violation(now, link, "a member sends chunks to the splitter"),
+            Input::Malformed { link, error: _, control } => {
+                self.stats.malformed += 1;
+                let admitted = self.links.get_mut(&link).is_some_and(|state| state.guard.admit_malformed());
+                if control || !admitted {
+                    self.violation(now, link, "malformed input");
+                }
+            }
+            Input::LinkBlocked { link } => self.set_blocked(link, true),
+            Input::LinkReady { link } => self.set_blocked(link, false),
+            Input::UplinkBlocked => self.uplink_blocked = true,
+            Input::UplinkReady => self.uplink_blocked = false,
+            // A splitter dials nobody, and deadlines are looked at before each output.
+            Input::DialFailed { .. } | Input::Tick => {}
+        }
+    }
+
+    fn poll_output(&mut self, now: Instant) -> Output<SplitterEvent> {
+        let now = self.advance(now);
+        if let Some(output) = self.outbox.pop_front() {
+            return output;
+        }
+        self.on_tick(now);
+        if let Some(output) = self.outbox.pop_front() {
+            return output;
+        }
+        self.next_train(now).unwrap_or_else(|| Output::Wait(self.wake(now)))
+    }
+}
+
+/// Lays a chunk out as it will travel. Drafts were checked when they came in, so that none is lost here.
+fn stamp(draft: &Draft, origin: Slot) -> Option<Chunk> {
+    let header = ChunkHeader {
+        number: draft.number,
+        origin,
+        position: 0,
+        header_version: draft.header_version,
+        random_access: draft.random_access,
+        time_us: draft.time.truncate(),
+    };
+    Chunk::new(header, &draft.payload).ok()
+}
+
+fn bytes(chunks: &[Chunk]) -> u64 {
+    chunks.iter().map(|chunk| chunk.datagram().len() as u64).sum()
+}

@@ -1,0 +1,153 @@
+//! What a splitter is told, what it reports, what it counts.
+
+use p2psp_wire::{ChannelId, ChunkNumber, DepartureReason, Epoch, PeerId, RefuseReason, Slot, limits};
+use std::{fmt, net::SocketAddr, time::Duration};
+
+/// How a splitter runs its team.
+#[derive(Clone, Debug)]
+pub struct SplitterConfig {
+    /// The stream.
+    pub channel: ChannelId,
+    /// This run; must grow with each start of the same channel.
+    pub epoch: Epoch,
+    /// Wall clock at the machine's start, microseconds since 1970-01-01 UTC.
+    pub epoch_unix_us: u64,
+    /// Most members, at most [`limits::TEAM_SIZE_MAX`].
+    pub team_size_max: u16,
+    /// How long a turn may collect chunks: turns have `chunk rate * turn_span` chunks, 1 to 16 (R-TURN-1).
+    pub turn_span: Duration,
+    /// Newest chunks kept for pulls; rounded up to a power of two.
+    pub window_chunks: u32,
+}
+
+impl SplitterConfig {
+    /// The defaults: a team of 128, turns of 4 ms, four thousand chunks kept.
+    #[must_use]
+    pub const fn new(channel: ChannelId, epoch: Epoch, epoch_unix_us: u64) -> Self {
+        Self {
+            channel,
+            epoch,
+            epoch_unix_us,
+            team_size_max: 128,
+            turn_span: Duration::from_millis(4),
+            window_chunks: 4096,
+        }
+    }
+}
+
+/// What a splitter reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SplitterEvent {
+    /// A member got a seat.
+    Joined {
+        /// Who.
+        peer: PeerId,
+        /// Which seat.
+        slot: Slot,
+        /// Where it is.
+        remote: SocketAddr,
+    },
+    /// A member is ready for turns.
+    Ready {
+        /// Which seat.
+        slot: Slot,
+        /// Links it has.
+        teammates: u16,
+    },
+    /// A joiner was refused.
+    Refused {
+        /// Who.
+        peer: PeerId,
+        /// Why.
+        reason: RefuseReason,
+    },
+    /// A member is gone.
+    Departed {
+        /// Who.
+        peer: PeerId,
+        /// The seat it had.
+        slot: Slot,
+        /// Why.
+        reason: DepartureReason,
+    },
+    /// A member broke a rule and was hung up.
+    Violation {
+        /// Who.
+        peer: PeerId,
+        /// Which rule, for the log.
+        what: &'static str,
+    },
+    /// All members were told goodbye and are gone, or the time for it is over.
+    Closed,
+}
+
+/// What a splitter counts, from its start on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SplitterStats {
+    /// Members with a seat.
+    pub members: u16,
+    /// Members that get turns.
+    pub members_ready: u16,
+    /// Chunks taken from the source.
+    pub chunks_in: u64,
+    /// Payload bytes taken from the source.
+    pub bytes_in: u64,
+    /// Chunks sent in turns.
+    pub chunks_sent: u64,
+    /// Datagram bytes sent in turns.
+    pub bytes_sent: u64,
+    /// Turns sent.
+    pub turns_sent: u64,
+    /// Chunks sent in answer to pulls.
+    pub chunks_served: u64,
+    /// Chunks that no member was ready to take.
+    pub chunks_unsent: u64,
+    /// Chunks dropped because the uplink stayed spent.
+    pub chunks_overflowed: u64,
+    /// Joins that got a seat.
+    pub joins: u64,
+    /// Joins refused.
+    pub refusals: u64,
+    /// Members that said goodbye.
+    pub goodbyes: u64,
+    /// Members whose link died.
+    pub crashes: u64,
+    /// Members put out of the schedule by their teammates' reports.
+    pub silenced: u64,
+    /// Chunks that members reported lost.
+    pub chunks_reported_lost: u64,
+    /// Malformed input.
+    pub malformed: u64,
+    /// Links hung up for breaking a rule.
+    pub violations: u64,
+    /// Chunks of a turn at the present rate.
+    pub turn_chunks: u16,
+    /// The next chunk's number.
+    pub next_number: ChunkNumber,
+}
+
+/// Why the splitter does not take a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IngestError {
+    /// The stream was closed.
+    Closed,
+    /// The payload is empty.
+    Empty,
+    /// The payload has more bytes (given here) than [`limits::PAYLOAD_BYTES_MAX`].
+    TooLong(usize),
+}
+
+impl fmt::Display for IngestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => write!(f, "the stream is closed"),
+            Self::Empty => write!(f, "a chunk needs at least one byte"),
+            Self::TooLong(bytes) => {
+                write!(f, "a chunk has at most {} bytes, this one has {bytes}", limits::PAYLOAD_BYTES_MAX)
+            }
+        }
+    }
+}
+
+impl std::error::Error for IngestError {}

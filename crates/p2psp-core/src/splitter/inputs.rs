@@ -1,0 +1,167 @@
+//! What members say to the splitter, and what it does about it.
+
+use super::{LINK_TIMEOUT, Splitter, SplitterEvent, admission, members::Member, members::WEIGHT_DEFAULT};
+use crate::{CloseCode, Instant, LinkDown, LinkId, Output, SlotSet};
+use p2psp_wire::{Control, DepartureReason, GoodbyeReason, Join, PROTOCOL_REVISION, Slot, Welcome};
+use std::time::Duration;
+
+/// Reports of silence older than this do not count together.
+const DOUBT_SPAN: Duration = Duration::from_secs(2);
+/// How long a silent member gets no turns; a dead one is out of the roster before that.
+const SILENCED: Duration = Duration::from_secs(10);
+
+impl Splitter {
+    pub(super) fn on_link_down(&mut self, now: Instant, link: LinkId, why: LinkDown) {
+        let reason = match why {
+            LinkDown::Closed(CloseCode::Done) => DepartureReason::Goodbye,
+            LinkDown::Closed(_) | LinkDown::TimedOut | LinkDown::Transport => DepartureReason::Crashed,
+        };
+        self.depart(now, link, reason);
+        self.set_deadline(link, None);
+        self.links.remove(&link);
+        self.server.forget(link);
+    }
+
+    pub(super) fn on_control(&mut self, now: Instant, link: LinkId, message: Control) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        if !state.guard.admit_control(now) {
+            return self.violation(now, link, "too many control messages");
+        }
+        let slot = self.members.slot_of_link(link);
+        match (message, slot) {
+            (Control::Join(join), None) => self.on_join(now, link, &join),
+            (Control::Ready { teammates }, Some(slot)) => self.on_ready(slot, teammates),
+            (Control::Goodbye(_), Some(_)) => self.on_goodbye(now, link),
+            (Control::Pull { ranges }, Some(_)) => {
+                let choke = self.server.request(now, link, &ranges, &self.window);
+                self.outbox.extend(choke.map(|message| Output::Control { link, message }));
+            }
+            (Control::Lost { ranges }, Some(_)) => {
+                self.stats.chunks_reported_lost += ranges.iter().map(|range| range.chunks()).sum::<u64>();
+            }
+            (Control::Silent { origins }, Some(reporter)) => self.on_silent(now, reporter, &origins),
+            // Goodbyes and reports may cross with the splitter's own goodbye.
+            (
+                Control::Goodbye(_) | Control::Lost { .. } | Control::Silent { .. } | Control::Pull { .. },
+                None,
+            )
+            | (Control::Unknown, _) => {}
+            (
+                Control::Join(_)
+                | Control::Ready { .. }
+                | Control::Welcome(_)
+                | Control::Refuse(_)
+                | Control::RosterDelta(_)
+                | Control::StreamHeader(_)
+                | Control::Hello(_)
+                | Control::Request { .. }
+                | Control::Prune { .. }
+                | Control::Choke { .. },
+                _,
+            ) => self.violation(now, link, "a message that has no place here"),
+        }
+    }
+
+    fn on_join(&mut self, now: Instant, link: LinkId, join: &Join) {
+        let Some(state) = self.links.get(&link) else { return };
+        let (peer, remote) = (state.peer, state.remote);
+        let before = self.members.slot_of_peer(peer);
+        let others = self.members.len() - usize::from(before.is_some());
+        if let Some(refuse) = admission::refusal(&self.config, join, others, self.closing.is_some()) {
+            self.stats.refusals += 1;
+            self.outbox.push_back(Output::Event(SplitterEvent::Refused { peer, reason: refuse.reason }));
+            self.outbox.push_back(Output::Control { link, message: Control::Refuse(refuse) });
+            return self.hang_up(link, CloseCode::Refused);
+        }
+        // The same identity again: its old link is dead, or it lost track. The new one replaces it (R-JOIN-6).
+        if let Some(old) = before.and_then(|slot| self.members.get(slot)).map(|member| member.link) {
+            self.depart(now, old, DepartureReason::Crashed);
+            self.hang_up(old, CloseCode::Duplicate);
+        }
+        let mut member = Member {
+            peer,
+            link,
+            candidates: admission::candidates(remote, &join.candidates),
+            ready: false,
+            blocked: false,
+            weight: if join.eco { 0 } else { WEIGHT_DEFAULT },
+            due: 0,
+            doubts: SlotSet::EMPTY,
+            doubted_since: now,
+            silenced_until: now,
+        };
+        self.schedule.admit(&mut member);
+        // Admission keeps teams below the number of seats.
+        let Some(slot) = self.members.seat(now, member) else {
+            return self.hang_up(link, CloseCode::Refused);
+        };
+        self.set_deadline(link, None);
+        self.stats.joins += 1;
+        self.roster.on_joined(now, slot);
+        self.welcome(now, link, slot, Duration::from_millis(join.target_delay_ms.into()));
+        self.outbox.push_back(Output::Event(SplitterEvent::Joined { peer, slot, remote }));
+    }
+
+    fn welcome(&mut self, now: Instant, link: LinkId, slot: Slot, target_delay: Duration) {
+        let Some(state) = self.links.get(&link) else { return };
+        let welcome = Welcome {
+            revision: PROTOCOL_REVISION,
+            slot,
+            epoch: self.config.epoch,
+            observed: state.remote,
+            team_size_max: self.config.team_size_max,
+            next_number: self.next_number,
+            stream_time: self.stream_time(now),
+            epoch_unix_us: self.config.epoch_unix_us,
+            random_access: self.random_access_for(now, target_delay),
+            members: u16::try_from(self.members.len().saturating_sub(1)).unwrap_or(u16::MAX),
+        };
+        let mut frames = vec![Control::Welcome(welcome)];
+        frames.extend(self.header.clone().map(Control::StreamHeader));
+        frames.extend(self.roster.snapshot(&self.members, slot));
+        self.outbox.extend(frames.into_iter().map(|message| Output::Control { link, message }));
+    }
+
+    fn on_ready(&mut self, slot: Slot, teammates: u16) {
+        let Some(member) = self.members.get_mut(slot) else { return };
+        if !member.ready {
+            member.ready = true;
+            self.schedule.admit(member);
+            self.outbox.push_back(Output::Event(SplitterEvent::Ready { slot, teammates }));
+        }
+    }
+
+    /// A member leaves: no more turns, an answer, and time for it to pass on what it still owes (R-LEAVE-1).
+    fn on_goodbye(&mut self, now: Instant, link: LinkId) {
+        self.depart(now, link, DepartureReason::Goodbye);
+        let message = Control::Goodbye(GoodbyeReason::Leaving);
+        self.outbox.push_back(Output::Control { link, message });
+        self.set_deadline(link, Some(now + LINK_TIMEOUT));
+    }
+
+    /// Enough teammates miss a member's turns: it gets none until it is gone or heard again (R-CRASH-2).
+    fn on_silent(&mut self, now: Instant, reporter: Slot, origins: &[Slot]) {
+        let ready = self.members.iter().filter(|(_, member)| member.ready).count();
+        // One report is enough only where there is nobody else to ask.
+        let quorum = if ready <= 3 { 1 } else { (ready / 4).max(2) };
+        for origin in origins.iter().filter(|origin| **origin != reporter) {
+            let Some(member) = self.members.get_mut(*origin) else { continue };
+            if now.since(member.doubted_since) > DOUBT_SPAN {
+                member.doubts = SlotSet::EMPTY;
+                member.doubted_since = now;
+            }
+            member.doubts.insert(reporter);
+            if member.doubts.len() >= quorum && member.silenced_until <= now {
+                member.silenced_until = now + SILENCED;
+                member.doubts = SlotSet::EMPTY;
+                self.stats.silenced += 1;
+            }
+        }
+    }
+
+    pub(super) fn set_blocked(&mut self, link: LinkId, blocked: bool) {
+        if let Some(member) = self.members.slot_of_link(link).and_then(|slot| self.members.get_mut(slot)) {
+            member.blocked = blocked;
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Smooth weighted round robin (R-TURN-2): each member's next turn falls due one `1/weight` after its last, in a virtual time
+//! that stands at the turn given last. Equal weights give plain round robin. A member's going changes nothing for the
+//! others, so that nobody is skipped or served twice in a round (the published implementations index a list and do both).
+
+use super::members::{Member, Members, WEIGHT_DEFAULT};
+use crate::Instant;
+use p2psp_wire::Slot;
+
+/// Virtual time of one turn at weight 1.
+const STRIDE: u64 = 1 << 20;
+
+/// The schedule's virtual clock.
+#[derive(Debug, Default)]
+pub(super) struct Schedule {
+    virtual_now: u64,
+}
+
+impl Schedule {
+    /// Lets a member in, or back in. It comes next, as published; a lighter one waits for half of what its turns are rarer,
+    /// which spreads unequal weights.
+    pub(super) fn admit(&self, member: &mut Member) {
+        member.due =
+            self.virtual_now + (stride(member.weight) / 2).saturating_sub(stride(WEIGHT_DEFAULT) / 2);
+    }
+
+    /// Who gets the next turn; `None` when nobody takes turns.
+    pub(super) fn next(&mut self, now: Instant, members: &mut Members) -> Option<Slot> {
+        let (slot, member) = members
+            .iter_mut()
+            .filter(|(_, member)| member.takes_turns(now))
+            .min_by_key(|(slot, member)| (member.due, *slot))?;
+        // Who was blocked for a while does not get the missed turns on top.
+        self.virtual_now = member.due.max(self.virtual_now);
+        member.due = self.virtual_now + stride(member.weight);
+        Some(slot)
+    }
+}
+
+fn stride(weight: u32) -> u64 {
+    STRIDE / u64::from(weight.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{LinkId, SlotSet};
+    use p2psp_wire::PeerId;
+
+    fn member(n: u32, weight: u32) -> Member {
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(&n.to_be_bytes());
+        Member {
+            peer: PeerId::new(key),
+            link: LinkId(n),
+            candidates: Vec::new(),
+            ready: true,
+            blocked: false,
+            weight,
+            due: 0,
+            doubts: SlotSet::EMPTY,
+            doubted_since: Instant::ORIGIN,
+            silenced_until: Instant::ORIGIN,
+        }
+    }
+
+    fn team(schedule: &Schedule, weights: &[u32]) -> Members {
+        let mut members = Members::default();
+        for (n, weight) in (0..).zip(weights) {
+            let mut member = member(n, *weight);
+            schedule.admit(&mut member);
+            members.seat(Instant::ORIGIN, member).unwrap();
+        }
+        members
+    }
+
+    fn turns(schedule: &mut Schedule, members: &mut Members, count: usize) -> Vec<u16> {
+        (0..count).map(|_| schedule.next(Instant::ORIGIN, members).unwrap().get()).collect()
+    }
+
+    /// AT-2: in any N consecutive turns of a static team of N every member has exactly one.
+    #[test]
+    fn equal_weights_are_round_robin() {
+        for n in 1..=64_u16 {
+            let mut schedule = Schedule::default();
+            let mut members = team(&schedule, &vec![16; n.into()]);
+            let order = turns(&mut schedule, &mut members, 3 * usize::from(n));
+            for window in order.windows(n.into()) {
+                let mut sorted = window.to_vec();
+                sorted.sort_unstable();
+                assert_eq!(sorted, (0..n).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    /// Turns are in proportion to weights over a cycle, and the heavy member's are spread over it.
+    #[test]
+    fn unequal_weights_are_smooth() {
+        let mut schedule = Schedule::default();
+        let mut members = team(&schedule, &[20, 5, 5, 0]);
+        let order = turns(&mut schedule, &mut members, 60);
+        let count = |slot| order.iter().filter(|turn| **turn == slot).count();
+        assert_eq!([count(0), count(1), count(2), count(3)], [40, 10, 10, 0]);
+        assert!(order.windows(6).all(|w| w.iter().filter(|t| **t == 0).count() <= 5), "{order:?}");
+    }
+
+    /// AT-18: whoever goes, at whatever place of the round, nobody else is skipped or served twice in that round.
+    #[test]
+    fn departures_disturb_nobody() {
+        for served in 0..8 {
+            for gone in 0..8_u16 {
+                let mut schedule = Schedule::default();
+                let mut members = team(&schedule, &[16; 8]);
+                let mut round = turns(&mut schedule, &mut members, served);
+                members.unseat(Instant::ORIGIN, Slot::new(gone).unwrap());
+                let left = 8 - served - usize::from(!round.contains(&gone));
+                round.extend(turns(&mut schedule, &mut members, left));
+                round.sort_unstable();
+                let expected: Vec<u16> =
+                    (0..8).filter(|slot| *slot != gone || round.contains(&gone)).collect();
+                assert_eq!(round, expected, "{gone} goes after {served} turns");
+            }
+        }
+    }
+
+    /// A member that was blocked for long does not get all its missed turns at once.
+    #[test]
+    fn no_burst_after_a_block() {
+        let mut schedule = Schedule::default();
+        let mut members = team(&schedule, &[16; 4]);
+        let slow = Slot::new(2).unwrap();
+        members.get_mut(slow).unwrap().blocked = true;
+        let order = turns(&mut schedule, &mut members, 30);
+        assert!(!order.contains(&2));
+        members.get_mut(slow).unwrap().blocked = false;
+        let order = turns(&mut schedule, &mut members, 8);
+        // At once, and then in its turn: one more than its share, not the eight that it missed.
+        assert!(order.iter().filter(|turn| **turn == 2).count() <= 3, "{order:?}");
+    }
+}
