@@ -86,6 +86,7 @@ impl Splitter {
             blocked: false,
             weight: if join.eco { 0 } else { WEIGHT_DEFAULT },
             due: 0,
+            served: 0,
             doubts: SlotSet::EMPTY,
             doubted_since: now,
             silenced_until: now,

@@ -29,6 +29,8 @@ pub(super) struct Member {
     pub(super) weight: u32,
     /// When its next turn is due, in the schedule's virtual time.
     pub(super) due: u64,
+    /// Which of all turns was its last; among equals, who waited longest comes first.
+    pub(super) served: u64,
     /// Teammates that report silence, and since when.
     pub(super) doubts: SlotSet,
     pub(super) doubted_since: Instant,

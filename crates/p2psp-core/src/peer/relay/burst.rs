@@ -81,3 +81,75 @@ impl Burst {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use p2psp_wire::{Chunk, ChunkHeader, ChunkNumber};
+
+    fn slot(n: u16) -> Slot {
+        Slot::new(n).unwrap()
+    }
+
+    fn train(number: u64) -> Train {
+        let header = ChunkHeader {
+            number: ChunkNumber::new(number).unwrap(),
+            origin: slot(0),
+            position: 0,
+            header_version: 0,
+            random_access: false,
+            time_us: 0,
+        };
+        [Chunk::new(header, b"x").unwrap()].into()
+    }
+
+    fn order(burst: &mut Burst, now: Instant, sendable: &SlotSet) -> Vec<(u16, u64)> {
+        std::iter::from_fn(|| burst.poll(now, sendable))
+            .map(|(to, t)| (to.get(), t[0].number().get()))
+            .collect()
+    }
+
+    /// R-RELAY-3: the walk begins behind the origin's own seat.
+    #[test]
+    fn order_rotates_with_the_slot() {
+        let team: SlotSet = (0..5).map(slot).collect();
+        for own in 0..5 {
+            let mut burst = Burst::new(slot(own), Duration::from_millis(500));
+            let mut others = team;
+            others.remove(slot(own));
+            burst.push(Instant::ORIGIN, train(1), others);
+            let walked: Vec<u16> =
+                order(&mut burst, Instant::ORIGIN, &team).iter().map(|(to, _)| *to).collect();
+            let expected: Vec<u16> = (1..5).map(|step| (own + step) % 5).collect();
+            assert_eq!(walked, expected);
+            assert!(burst.is_idle());
+        }
+    }
+
+    /// A blocked teammate holds nobody up, gets its copy when it is ready, and none when that is too late.
+    #[test]
+    fn blocked_targets_wait_alone() {
+        let all: SlotSet = [1, 2, 3].map(slot).into_iter().collect();
+        let open: SlotSet = [1, 3].map(slot).into_iter().collect();
+        let mut burst = Burst::new(slot(0), Duration::from_millis(500));
+        burst.push(Instant::ORIGIN, train(1), all);
+        burst.push(Instant::ORIGIN, train(2), all);
+        assert_eq!(order(&mut burst, Instant::ORIGIN, &open), [(1, 1), (3, 1), (1, 2), (3, 2)]);
+        let later = Instant::ORIGIN + Duration::from_millis(400);
+        burst.push(later, train(3), all);
+        assert_eq!(order(&mut burst, later + Duration::from_millis(200), &all), [(1, 3), (2, 3), (3, 3)]);
+        assert_eq!(burst.expired, 2, "two trains of one chunk came too late for slot 2");
+    }
+
+    /// One train more than the limit drops the oldest.
+    #[test]
+    fn trains_under_way_are_bounded() {
+        let mut burst = Burst::new(slot(0), Duration::from_millis(500));
+        let targets: SlotSet = [1, 2].map(slot).into_iter().collect();
+        for n in 0..=FLOODS_MAX as u64 {
+            burst.push(Instant::ORIGIN, train(n), targets);
+        }
+        assert_eq!(burst.expired, 2);
+        assert_eq!(burst.poll(Instant::ORIGIN, &targets).map(|(_, t)| t[0].number().get()), Some(1));
+    }
+}
