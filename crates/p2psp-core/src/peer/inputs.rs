@@ -148,7 +148,7 @@ impl Peer {
         };
         // R-ROSTER-2: frames of one view follow each other, then comes the next view.
         let snapshot_view = *seat.view.get_or_insert((delta.view, delta.view));
-        if delta.view != snapshot_view.1 && delta.view != snapshot_view.1 + 1 {
+        if delta.view != snapshot_view.1 && delta.view != snapshot_view.1.saturating_add(1) {
             return self.violation(link, "a gap in the roster's views");
         }
         seat.view = Some((snapshot_view.0, delta.view));

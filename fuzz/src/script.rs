@@ -1,0 +1,188 @@
+//! Arbitrary bytes as a script of choices: what a hostile or broken network might bring, in an order that a fuzzer can vary byte
+//! by byte. Values lean towards what is near a limit or near zero; every value within its type can be had.
+
+use bytes::Bytes;
+use p2psp_wire::{
+    ChannelId, Chunk, ChunkHeader, ChunkNumber, Control, Departure, DepartureReason, Epoch, GoodbyeReason,
+    Hello, Join, Member, NumberRange, PeerId, Refuse, RefuseReason, RosterDelta, Slot, StreamHeader,
+    StreamTime, Welcome,
+    limits::{CHUNK_NUMBER_MAX, TEAM_SIZE_MAX},
+};
+use std::net::SocketAddr;
+
+/// The channel of every script, and so its splitter's identity.
+pub(crate) const CHANNEL: ChannelId = ChannelId::new([9; 32]);
+
+/// Bytes not yet used. Every method gives `None` when they are used up: the script is over.
+#[derive(Debug)]
+pub(crate) struct Script<'a>(&'a [u8]);
+
+impl<'a> Script<'a> {
+    pub(crate) const fn new(data: &'a [u8]) -> Self {
+        Self(data)
+    }
+
+    pub(crate) fn byte(&mut self) -> Option<u8> {
+        let (&byte, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(byte)
+    }
+
+    pub(crate) fn flag(&mut self) -> Option<bool> {
+        Some(self.byte()? & 1 == 1)
+    }
+
+    /// Small, a power of two, near the largest chunk number, or near the largest number of all.
+    pub(crate) fn number(&mut self) -> Option<u64> {
+        Some(match self.byte()? {
+            byte @ 0..=159 => byte.into(),
+            byte @ 160..=223 => 1 << (byte - 160),
+            byte @ 224..=239 => CHUNK_NUMBER_MAX - u64::from(byte - 224),
+            byte @ 240..=255 => u64::MAX - u64::from(byte - 240),
+        })
+    }
+
+    fn number_u32(&mut self) -> Option<u32> {
+        Some(u32::try_from(self.number()?).unwrap_or(u32::MAX))
+    }
+
+    fn count(&mut self) -> Option<u16> {
+        Some(u16::try_from(self.number()?).map_or(TEAM_SIZE_MAX, |count| count.min(TEAM_SIZE_MAX)))
+    }
+
+    pub(crate) fn chunk_number(&mut self) -> Option<ChunkNumber> {
+        Some(ChunkNumber::ZERO.plus(self.number()?))
+    }
+
+    /// Mostly one of the first eight, so that scripts meet the same member again.
+    pub(crate) fn slot(&mut self) -> Option<Slot> {
+        let byte = u16::from(self.byte()?);
+        Slot::new(if byte < 240 { byte % 8 } else { byte * 2 + 1 }).ok()
+    }
+
+    /// One of eight, or the splitter.
+    pub(crate) fn peer(&mut self) -> Option<PeerId> {
+        let byte = self.byte()?;
+        Some(if byte < 32 { CHANNEL.into() } else { PeerId::new([byte % 8; 32]) })
+    }
+
+    pub(crate) fn address(&mut self) -> Option<SocketAddr> {
+        let (ip, port) = (self.byte()?, self.byte()?);
+        let port = u16::from(port);
+        Some(match ip {
+            0..=63 => ([127, 0, 0, 1], port).into(),
+            64..=127 => ([192, 168, 0, ip], port).into(),
+            128..=191 => ([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(ip)], port).into(),
+            192..=255 => ([203, 0, 113, ip], port).into(),
+        })
+    }
+
+    /// Up to fifteen of something.
+    fn several<T>(&mut self, mut one: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = self.byte()? & 15;
+        (0..count).map(|_| one(self)).collect()
+    }
+
+    fn channel(&mut self) -> Option<ChannelId> {
+        Some(if self.byte()? < 240 { CHANNEL } else { ChannelId::new([1; 32]) })
+    }
+
+    fn epoch(&mut self) -> Option<Epoch> {
+        Some(Epoch(u32::from(self.byte()? >> 6)))
+    }
+
+    fn ranges(&mut self) -> Option<Vec<NumberRange>> {
+        self.several(|script| {
+            let (first, chunks) = (script.chunk_number()?, script.number()? % 200);
+            NumberRange::new(first, first.plus(chunks)).ok()
+        })
+    }
+
+    /// A chunk whose header says anything at all.
+    pub(crate) fn chunk(&mut self) -> Option<Chunk> {
+        let header = ChunkHeader {
+            number: self.chunk_number()?,
+            origin: self.slot()?,
+            position: 0,
+            header_version: self.byte()? & 3,
+            random_access: self.flag()?,
+            time_us: self.number_u32()?,
+        };
+        Chunk::new(header, b"payload").ok()
+    }
+
+    /// Any message, whoever may send it.
+    pub(crate) fn control(&mut self) -> Option<Control> {
+        Some(match self.byte()? & 15 {
+            0 => Control::Join(self.join()?),
+            1 => Control::Welcome(self.welcome()?),
+            2 => Control::Refuse(Refuse {
+                reason: RefuseReason::TeamFull,
+                detail: String::from("no"),
+                retry_after_ms: self.number_u32()?,
+            }),
+            3 | 15 => Control::RosterDelta(self.roster_delta()?),
+            4 => Control::StreamHeader(StreamHeader {
+                version: self.byte()?,
+                content_type: String::from("video/mp2t"),
+                bytes: Bytes::from_static(b"header"),
+            }),
+            5 => Control::Ready { teammates: self.count()? },
+            6 => Control::Hello(Hello { channel: self.channel()?, epoch: self.epoch()?, slot: self.slot()? }),
+            7 => Control::Goodbye(match self.byte()? & 3 {
+                0 => GoodbyeReason::Expelled,
+                1 => GoodbyeReason::Leaving,
+                2 => GoodbyeReason::StreamEnded,
+                _ => GoodbyeReason::Unspecified,
+            }),
+            8 => Control::Request { origins: self.several(Self::slot)? },
+            9 => Control::Prune { origins: self.several(Self::slot)? },
+            10 => Control::Lost { ranges: self.ranges()? },
+            11 => Control::Pull { ranges: self.ranges()? },
+            12 => Control::Choke { ranges: self.ranges()?, retry_after_ms: self.number_u32()? },
+            13 => Control::Silent { origins: self.several(Self::slot)? },
+            _ => Control::Unknown,
+        })
+    }
+
+    fn join(&mut self) -> Option<Join> {
+        Some(Join {
+            revision: u32::from(self.byte()? > 8),
+            channel: self.channel()?,
+            ticket: Bytes::new(),
+            candidates: self.several(Self::address)?,
+            eco: self.flag()?,
+            agent: String::from("script"),
+            target_delay_ms: self.number_u32()?,
+        })
+    }
+
+    fn welcome(&mut self) -> Option<Welcome> {
+        Some(Welcome {
+            revision: 1,
+            slot: self.slot()?,
+            epoch: self.epoch()?,
+            observed: self.address()?,
+            team_size_max: self.count()?,
+            next_number: self.chunk_number()?,
+            stream_time: StreamTime::from_micros(self.number()?),
+            epoch_unix_us: self.number()?,
+            random_access: if self.flag()? { Some(self.chunk_number()?) } else { None },
+            members: self.count()?,
+        })
+    }
+
+    fn roster_delta(&mut self) -> Option<RosterDelta> {
+        Some(RosterDelta {
+            epoch: self.epoch()?,
+            view: self.number()?,
+            joined: self.several(|script| {
+                let (slot, peer) = (script.slot()?, script.peer()?);
+                Some(Member { slot, peer, candidates: vec![script.address()?] })
+            })?,
+            left: self.several(|script| {
+                Some(Departure { slot: script.slot()?, reason: DepartureReason::Crashed })
+            })?,
+        })
+    }
+}
