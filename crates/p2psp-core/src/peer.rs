@@ -215,10 +215,11 @@ impl Peer {
         let peer = state.peer;
         self.stats.violations += 1;
         self.event(PeerEvent::Violation { peer, what });
-        if self.life.splitter_link() == Some(link) {
+        let splitter = self.life.splitter_link() == Some(link);
+        self.hang_up(link, CloseCode::Violation);
+        if splitter {
             self.splitter_lost(self.latest, false);
         }
-        self.hang_up(link, CloseCode::Violation);
     }
 
     /// What time alone brings about.
