@@ -4,8 +4,8 @@ use super::{LINK_TIMEOUT, Splitter, SplitterConfig, SplitterEvent, SplitterStats
 use crate::{CloseCode, Input, Instant, LinkDown, LinkId, Machine, Output, serve::PULL_BURST_MAX};
 use bytes::Bytes;
 use p2psp_wire::{
-    ChannelId, ChunkNumber, Control, Epoch, Join, NumberRange, PROTOCOL_REVISION, PeerId, RefuseReason,
-    RosterDelta, Slot, limits::PAYLOAD_BYTES_MAX,
+    ChannelId, ChunkNumber, Control, Epoch, Join, NumberRange, PROTOCOL_REVISION, PeerId, RefuseReason, Slot,
+    limits::PAYLOAD_BYTES_MAX,
 };
 use std::time::Duration;
 
@@ -79,15 +79,11 @@ fn join() -> Join {
 }
 
 fn trains(outputs: &[Output<SplitterEvent>]) -> Vec<(LinkId, Vec<u64>)> {
-    outputs
-        .iter()
-        .filter_map(|output| match output {
-            Output::Train { link, chunks } => {
-                Some((*link, chunks.iter().map(|c| c.number().get()).collect()))
-            }
-            _ => None,
-        })
-        .collect()
+    let train = |output: &Output<SplitterEvent>| {
+        let Output::Train { link, chunks } = output else { return None };
+        Some((*link, chunks.iter().map(|chunk| chunk.number().get()).collect()))
+    };
+    outputs.iter().filter_map(train).collect()
 }
 
 /// R-JOIN-4: another channel and another revision are refused with their reason, and the link is closed.
