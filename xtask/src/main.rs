@@ -1,7 +1,8 @@
-//! Development tasks that CI and people share: `cargo xtask codegen [--check] | layers | tidy`.
+//! Development tasks that CI and people share: `cargo xtask codegen [--check] | layers | rules | tidy`.
 
 mod codegen;
 mod layers;
+mod rules;
 mod tidy;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -13,8 +14,9 @@ fn main() -> ExitCode {
         ["codegen"] => codegen::write(&root()),
         ["codegen", "--check"] => codegen::check(&root()),
         ["layers"] => layers::check(&root()),
+        ["rules"] => rules::check(&root()),
         ["tidy"] => tidy::check(&root()),
-        _ => Err("usage: cargo xtask codegen [--check] | layers | tidy".into()),
+        _ => Err("usage: cargo xtask codegen [--check] | layers | rules | tidy".into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

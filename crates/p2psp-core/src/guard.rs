@@ -1,4 +1,4 @@
-//! What one link may ask of a machine: a token bucket for control messages and a count of malformed input. Hostile members
+//! What one link may ask of a machine (R-CTRL-4): a token bucket for control messages and a count of malformed input. Hostile members
 //! run into these bounds instead of into our queues.
 
 use crate::Instant;

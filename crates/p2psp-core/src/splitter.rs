@@ -34,7 +34,7 @@ use std::{
 };
 use turns::{Draft, Turns};
 
-/// How long a link may be up without a join, and how long after a goodbye.
+/// How long a link may be up without a join (R-LINK-6), and how long after a goodbye.
 const LINK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Random-access points remembered for joiners: at this spacing, a few seconds of them.
 const RANDOM_ACCESS_MAX: usize = 128;

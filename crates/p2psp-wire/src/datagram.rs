@@ -126,7 +126,7 @@ impl Chunk {
         self.datagram.len() - HEADER_BYTES
     }
 
-    /// The bytes to send: relaying sends them as they came.
+    /// The bytes to send: relaying sends them as they came (R-RELAY-5).
     #[must_use]
     pub const fn datagram(&self) -> &Bytes {
         &self.datagram

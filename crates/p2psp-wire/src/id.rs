@@ -115,7 +115,7 @@ impl fmt::Display for IdError {
 
 impl std::error::Error for IdError {}
 
-/// A seat in the team's roster, given by the splitter: below [`TEAM_SIZE_MAX`], dense, reused after a member left.
+/// A seat in the team's roster, given by the splitter (R-ID-5): below [`TEAM_SIZE_MAX`], dense, reused after a member left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(u16);
 

@@ -168,7 +168,7 @@ impl Peer {
         self.ready_if_linked(now);
     }
 
-    /// The splitter says that a member is gone: nothing is sent there any more, and its link has no purpose.
+    /// The splitter says that a member is gone: nothing is sent there any more, and its link has no purpose (R-CRASH-3).
     fn on_departed(&mut self, now: Instant, slot: Slot) {
         let Some(seat) = &mut self.seat else { return };
         let link = seat.team.link(slot);

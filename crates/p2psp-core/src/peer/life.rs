@@ -9,7 +9,7 @@ use std::time::Duration;
 const JOIN_WAIT: Duration = Duration::from_secs(5);
 /// How long a leaver waits for the splitter's answer, and for what it owes to go out.
 const LEAVE_WAIT: Duration = Duration::from_secs(2);
-/// First and longest wait between tries to reach the splitter.
+/// First and longest wait between tries to reach the splitter (R-CRASH-4).
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(8);
 

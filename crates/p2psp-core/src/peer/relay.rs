@@ -1,5 +1,5 @@
-//! Passing chunks on. Keeps intentions (who still lacks which train), and makes a transmit only when asked for one: what is sent
-//! is fresh, and what went stale is dropped and counted. Two policies: `Burst`, ours, and `Classic`, as published.
+//! Passing chunks on (R-RELAY-1). Keeps intentions (who still lacks which train), and makes a transmit only when asked for one:
+//! what is sent is fresh, and what went stale is dropped and counted. Two policies: `Burst`, ours, and `Classic`, as published.
 
 mod burst;
 mod classic;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-/// How long a member waits to be dialed by a newcomer before it dials itself.
+/// How long a member waits to be dialed by a newcomer before it dials itself (R-LINK-5).
 const DIALED_WAIT: Duration = Duration::from_secs(2);
 /// First and longest wait between tries to reach a teammate.
 const REDIAL_MIN: Duration = Duration::from_millis(500);

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, time::Duration};
 
 /// Most chunks of a turn: a lost origin loses this many in a row, and parity must cover them.
 pub(super) const TURN_CHUNKS_MAX: u64 = 16;
-/// Turns that wait for the uplink: beyond it the oldest is dropped and counted, because a stale chunk is worse than none.
+/// Turns that wait for the uplink (R-TURN-3): beyond it the oldest is dropped and counted, because a stale chunk is worse than none.
 pub(super) const TURNS_WAITING_MAX: usize = 256;
 /// How long chunks are counted before the rate is taken.
 const RATE_SPAN: Duration = Duration::from_millis(500);
