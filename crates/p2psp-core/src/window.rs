@@ -33,7 +33,7 @@ impl Window {
         self.end.minus(self.span())
     }
 
-    /// Stores a chunk; false when it is there already or lies below the ring. A number above the ring's end moves the ring.
+    /// Stores a chunk; false when it is there already or lies below the ring (R-RELAY-6). A number above the ring's end moves the ring.
     pub(crate) fn insert(&mut self, chunk: Chunk) -> bool {
         let number = chunk.number();
         if number < self.floor() || self.contains(number) {

@@ -142,7 +142,7 @@ impl Peer {
     }
 
     fn on_roster(&mut self, now: Instant, link: LinkId, delta: RosterDelta) {
-        let me = self.me;
+        let (me, splitter) = (self.me, self.splitter_id());
         let Some(seat) = self.seat.as_mut().filter(|seat| seat.welcome.epoch == delta.epoch) else {
             return self.violation(link, "a roster of another epoch");
         };
@@ -155,7 +155,7 @@ impl Peer {
         for departure in delta.left {
             self.on_departed(now, departure.slot);
         }
-        for member in delta.joined.into_iter().filter(|member| member.peer != me) {
+        for member in delta.joined.into_iter().filter(|member| member.peer != me && member.peer != splitter) {
             let (slot, peer) = (member.slot, member.peer);
             let Some(seat) = &mut self.seat else { return };
             if seat.team.join(now, member, delta.view == snapshot_view.0).is_some() {
