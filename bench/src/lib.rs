@@ -1,1 +1,17 @@
-//! Micro-benches and the loopback team bench
+//! What the loopback team bench is made of: a stamping source, checking players, the floor, and the kernel's counters.
+
+mod error;
+pub mod floor;
+pub mod host;
+pub mod http;
+pub mod player;
+pub mod process;
+pub mod procfs;
+pub mod report;
+pub mod run;
+pub mod source;
+pub mod stamps;
+pub mod stats;
+pub mod team;
+
+pub use error::BenchError;

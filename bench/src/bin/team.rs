@@ -1,0 +1,209 @@
+//! `team`: a splitter and teams of peers as real processes on the loopback, measured beside the floor. Owns the command
+//! line; all else is the library's. See README.md for what each figure means.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+    process::{Command, ExitCode},
+    time::Duration,
+};
+
+use clap::{Parser, Subcommand};
+use p2psp_bench::{
+    BenchError, floor,
+    host::{self, Place},
+    report::{Row, write_table},
+    run::{self, Options},
+};
+use tokio::task::LocalSet;
+
+#[derive(Debug, Parser)]
+#[command(about = "Measures teams of real peers on the loopback of a network namespace of their own")]
+struct Arguments {
+    #[command(subcommand)]
+    role: Option<Role>,
+    /// Team sizes
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "4,16,32", value_parser = clap::value_parser!(u16).range(2..=500))]
+    peers: Vec<u16>,
+    /// Bit rate of the stream, with k or M
+    #[arg(long, value_name = "BITRATE", default_value = "4M", value_parser = bit_rate)]
+    rate: u64,
+    /// Length of the window in which everything is measured
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    seconds: u16,
+    /// Time between the last join and the window
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    warm_up: u16,
+    /// Peers that join, one after the other, after the window, to time their joins
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    joins: u16,
+    /// While the team is formed, start the next peer when the last one plays, or after so long
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 200)]
+    join_interval_ms: u16,
+    /// Write the figures to this file, an array with an object per team size
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Do not measure what UDP with AES-128-GCM alone would cost
+    #[arg(long)]
+    no_floor: bool,
+    /// The program to measure [default: built now from this workspace, or the one beside this program]
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// One more argument for every peer; may be given more than once, as --peer-arg=--delay=1s
+    #[arg(long = "peer-arg", value_name = "ARG", allow_hyphen_values = true)]
+    peer_arguments: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// A peer of the floor
+    #[command(name = floor::PEER_COMMAND, hide = true)]
+    FloorPeer,
+    /// The splitter of the floor
+    #[command(name = floor::SPLITTER_COMMAND, hide = true)]
+    FloorSplitter,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.role {
+        Some(Role::FloorPeer) => {
+            floor::run_peer().map(|()| ExitCode::SUCCESS).map_err(BenchError::io("floor"))
+        }
+        Some(Role::FloorSplitter) => {
+            floor::run_splitter().map(|()| ExitCode::SUCCESS).map_err(BenchError::io("floor"))
+        }
+        None => bench(arguments),
+    };
+    result.unwrap_or_else(|cause| {
+        eprintln!("team: {cause}");
+        ExitCode::FAILURE
+    })
+}
+
+fn bench(mut arguments: Arguments) -> Result<ExitCode, BenchError> {
+    let mut again: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
+    let binary = match arguments.binary.take() {
+        Some(binary) => binary,
+        // Outside of the namespace, where cargo may need the network.
+        None => {
+            let binary = build()?;
+            again.extend(["--binary".into(), binary.clone().into()]);
+            binary
+        }
+    };
+    let own_namespace = match host::isolate(&again)? {
+        Place::Left(code) => return Ok(code),
+        Place::Own => true,
+        Place::Shared(why) => {
+            eprintln!(
+                "no network namespace of its own: {why}; the figures hold this machine's packet filters too"
+            );
+            false
+        }
+    };
+    let options = Options {
+        binary,
+        rate: arguments.rate,
+        window: Duration::from_secs(arguments.seconds.into()),
+        warm_up: Duration::from_secs(arguments.warm_up.into()),
+        joins: arguments.joins.into(),
+        floor: !arguments.no_floor,
+        join_interval: Duration::from_millis(arguments.join_interval_ms.into()),
+        peer_arguments: arguments.peer_arguments,
+        own_namespace,
+    };
+    let sizes: Vec<usize> = arguments.peers.iter().map(|peers| usize::from(*peers)).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(BenchError::io("failed to start the event loop"))?;
+    let rows = LocalSet::new().block_on(&runtime, async {
+        tokio::select! {
+            rows = run_all(&sizes, &options, arguments.json.as_ref()) => rows,
+            _ = tokio::signal::ctrl_c() => Err(BenchError::Interrupted),
+            () = host::orphaned() => Err(BenchError::Interrupted),
+        }
+    })?;
+    let mut out = io::stdout().lock();
+    write_table(&mut out, &rows).map_err(BenchError::io("failed to write the table"))?;
+    Ok(if rows.iter().any(|row| row.fault.is_some()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// All sizes in turn. The file is written after each, so that a run that is broken off leaves what it has.
+async fn run_all(sizes: &[usize], options: &Options, json: Option<&PathBuf>) -> Result<Vec<Row>, BenchError> {
+    let mut rows = Vec::with_capacity(sizes.len());
+    for peers in sizes {
+        eprintln!("{peers} peers at {} Mb/s for {} s", options.rate as f64 / 1e6, options.window.as_secs());
+        rows.push(run::run(*peers, options).await);
+        if let Some(path) = json {
+            let write = || -> io::Result<()> {
+                let mut file = io::BufWriter::new(fs::File::create(path)?);
+                serde_json::to_writer_pretty(&mut file, &rows)?;
+                file.write_all(b"\n")?;
+                file.flush()
+            };
+            write().map_err(BenchError::io(format!("failed to write {}", path.display())))?;
+        }
+    }
+    Ok(rows)
+}
+
+/// The program, fresh from this workspace when cargo runs us, else the one beside us.
+fn build() -> Result<PathBuf, BenchError> {
+    let own = std::env::current_exe().map_err(BenchError::io("failed to find this program"))?;
+    let beside = own.with_file_name("p2psp");
+    let cargo = std::env::var_os("CARGO");
+    if cargo.is_none() && beside.exists() {
+        return Ok(beside);
+    }
+    let cargo = cargo.unwrap_or_else(|| "cargo".into());
+    let status = Command::new(&cargo)
+        .args(["build", "--release", "-p", "p2psp", "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .status()
+        .map_err(|cause| BenchError::Spawn { program: cargo.to_string_lossy().into_owned(), cause })?;
+    if !status.success() {
+        return Err(BenchError::Build(status.to_string()));
+    }
+    if beside.exists() {
+        return Ok(beside);
+    }
+    Err(BenchError::Build(format!("it left no {}", beside.display())))
+}
+
+/// `4M`, `800k` or plain bits per second, from 64 kb/s to 1 Gb/s.
+fn bit_rate(text: &str) -> Result<u64, String> {
+    let (number, factor) = match text.strip_suffix(['M', 'm']) {
+        Some(number) => (number, 1_000_000),
+        None => text.strip_suffix(['k', 'K']).map_or((text, 1), |number| (number, 1000)),
+    };
+    let number: u64 = number.parse().map_err(|_| "a bit rate is a whole number, as 800k or 4M".to_owned())?;
+    let rate = number.saturating_mul(factor);
+    if (64_000..=1_000_000_000).contains(&rate) {
+        Ok(rate)
+    } else {
+        Err("a bit rate from 64k to 1000M".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bit_rates() {
+        assert_eq!(bit_rate("4M"), Ok(4_000_000));
+        assert_eq!(bit_rate("800k"), Ok(800_000));
+        assert_eq!(bit_rate("64000"), Ok(64_000));
+        for wrong in ["", "M", "4.5M", "-1", "1", "1001M", "99999999999999999999"] {
+            assert!(bit_rate(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn command_line_is_consistent() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+}
