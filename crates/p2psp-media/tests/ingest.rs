@@ -87,6 +87,22 @@ async fn a_file_that_cannot_be_played_says_why_and_what_to_do() {
     assert!(matches!(end.unwrap_err(), IngestError::Empty { .. }));
 }
 
+/// The queue is bounded, and behind it the source waits.
+#[tokio::test]
+async fn a_splitter_that_takes_nothing_makes_the_source_wait() {
+    let source = file("av.ts", Pace::Unpaced).with_repeat(true);
+    let mut door = Door::open_with(source, IngestOptions::default(), mpsc::channel(2));
+    door.status(|s| s.bytes > 0).await;
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+    }
+    // Two batches are queued and one waits to be; the header's packets make a batch or so more.
+    let bytes = door.status.borrow().bytes;
+    assert!(bytes <= 5 * 2048, "{bytes} bytes were read");
+    door.bytes(200_000).await;
+    door.stop().await;
+}
+
 /// A receiver that is gone ends every kind of door.
 #[tokio::test(start_paused = true)]
 async fn a_door_ends_with_its_receiver() {

@@ -151,6 +151,36 @@ async fn a_request_that_never_ends_is_ended() {
     door.stop().await;
 }
 
+/// A half-open connection would hold the door for ever.
+#[tokio::test(start_paused = true)]
+async fn a_publisher_that_is_silent_for_a_minute_is_hung_up_on() {
+    let mut door = push_door("", "", IngestOptions::default()).await;
+    let mut stream = connect(&door).await;
+    send(&mut stream, b"SOURCE / HTTP/1.0\r\n\r\n").await;
+    head(&mut stream).await;
+    let start = tokio::time::Instant::now();
+    door.status(|s| s.state == IngestState::Stalled).await;
+    door.status(|s| s.state == IngestState::Connecting).await;
+    let silent = start.elapsed().as_secs();
+    assert!((60..=65).contains(&silent), "after {silent} s");
+    assert_eq!(within(stream.read(&mut [0; 1])).await.unwrap_or(0), 0, "closed");
+    door.stop().await;
+}
+
+/// One request more than a connection may make without bringing a stream.
+#[tokio::test]
+async fn a_connection_that_only_asks_is_closed() {
+    let mut door = push_door("", "", IngestOptions::default()).await;
+    let mut stream = connect(&door).await;
+    for _ in 0..4 {
+        send(&mut stream, b"OPTIONS * HTTP/1.1\r\n\r\n").await;
+        assert!(head(&mut stream).await.starts_with("HTTP/1.1 200 OK"));
+    }
+    assert_eq!(within(stream.read(&mut [0; 1])).await.unwrap_or(0), 0, "closed");
+    door.status(|s| s.refused == 1).await;
+    door.stop().await;
+}
+
 #[tokio::test]
 async fn a_second_publisher_is_refused_while_the_first_sends() {
     let mut door = push_door(

@@ -222,7 +222,7 @@ fn fragment(moof: &[u8], tracks: &Tracks) -> Fragment {
             video_seen = true;
             let default = tfhd_default_flags(tfhd, tfhd_flags)
                 .or_else(|| tracks.default_flags.iter().find(|(track, _)| *track == id).map(|&(_, f)| f));
-            let first = find(traf, b"trun").and_then(first_sample_flags).unwrap_or(default);
+            let first = find(traf, b"trun").and_then(first_sample_flags).and_then(|own| own.or(default));
             result.random_access = first.is_some_and(|flags| flags & NON_SYNC == 0);
         }
     }

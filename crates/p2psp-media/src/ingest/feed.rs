@@ -17,7 +17,7 @@ use crate::record::Ingested;
 
 /// A pause of this length lets a partly filled record go: shorter than a frame, longer than the gaps between reads of
 /// one burst.
-const FLUSH_AFTER: Duration = Duration::from_millis(20);
+pub(super) const FLUSH_AFTER: Duration = Duration::from_millis(20);
 
 /// What happens when the receiver does not keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,17 @@ impl Feed {
             info!(source = self.name, "the source is live");
             self.set_state(IngestState::Live);
         }
-        self.send().await
+        let changed = self.batch.iter().any(|i| matches!(i, Ingested::Header(header) if header.version > 0));
+        if changed {
+            info!(
+                source = self.name,
+                "the source's format changed, or started over: players are told to start anew"
+            );
+        }
+        let sent = self.send().await;
+        // While the splitter was waited for, the source could not be heard.
+        self.heard = Instant::now();
+        sent
     }
 
     /// The source paused on purpose: a frame ended.

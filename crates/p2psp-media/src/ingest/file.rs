@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use super::IngestError;
-use super::feed::{Closed, Feed};
+use super::feed::{Closed, FLUSH_AFTER, Feed};
 use super::pace::{Pace, Pacer};
 use super::pump::{PumpEnd, reserve};
 use crate::container::Container;
@@ -117,7 +117,10 @@ async fn read(
     }
 }
 
-async fn wait(due: Instant, feed: &Feed) -> Result<(), Closed> {
+async fn wait(due: Instant, feed: &mut Feed) -> Result<(), Closed> {
+    if due - Instant::now() > FLUSH_AFTER {
+        feed.flush().await?;
+    }
     tokio::select! {
         () = sleep_until(due) => Ok(()),
         () = feed.closed() => Err(Closed),

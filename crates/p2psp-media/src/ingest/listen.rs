@@ -155,9 +155,7 @@ impl Door {
             feed.restarting();
         }
         self.publishers += 1;
-        if let Some(content_type) = &head.content_type {
-            feed.cutter().hint_content_type(content_type);
-        }
+        feed.cutter().hint_content_type(head.content_type.as_deref().unwrap_or_default());
         feed.connected();
         let body = BodyDecoder::new(head.framing);
         self.publisher = Some(Publisher { stream, address, body, buf, heard: Instant::now(), reply_at_end });

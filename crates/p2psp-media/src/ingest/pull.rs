@@ -160,9 +160,7 @@ fn request(url: &HttpUrl) -> Result<Request<Empty<Bytes>>, http::Error> {
 async fn receive(opened: Opened, feed: &mut Feed) -> FetchEnd {
     let Opened { response, _driver } = opened;
     let header = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
-    if let Some(content_type) = header(CONTENT_TYPE) {
-        feed.cutter().hint_content_type(content_type);
-    }
+    feed.cutter().hint_content_type(header(CONTENT_TYPE).unwrap_or_default());
     let interval = header(HeaderName::from_static("icy-metaint")).and_then(|n| n.parse().ok());
     let mut titles = interval.and_then(IcyStripper::new);
     // What has a length is a file, and would come as fast as the network can.
