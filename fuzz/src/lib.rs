@@ -9,6 +9,8 @@ pub mod core;
 mod script;
 pub mod wire;
 
+use p2psp_media::fuzzing as media;
+
 /// A target's name, which is also its corpus folder's, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
@@ -17,9 +19,14 @@ pub const TARGETS: &[Target] = &[
     ("channel_link", wire::channel_link),
     ("chunk", wire::chunk),
     ("control_frame", wire::control_frame),
+    ("cutter", media::cutter),
     ("frame_stream", wire::frame_stream),
+    ("http_body", media::http_body),
+    ("http_head", media::http_head),
     ("identifier", wire::identifier),
     ("peer_inputs", core::peer_inputs),
+    ("rtp_packet", media::rtp_packet),
+    ("source_name", media::source_name),
     ("splitter_inputs", core::splitter_inputs),
     ("stream_time", wire::stream_time),
 ];
