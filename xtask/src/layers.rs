@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
+    fs,
     path::Path,
 };
 
@@ -55,5 +56,20 @@ pub(crate) fn check(root: &Path) -> Result<(), Box<dyn Error>> {
             }
         }
     }
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md"))?;
+    for (name, ours, never) in LAYERS {
+        let row = format!("| `{name}` | {} | {} |", list(ours), list(never));
+        if !text.lines().any(|line| line == row) {
+            faults.push(format!("ARCHITECTURE.md lacks the row: {row}"));
+        }
+    }
     if faults.is_empty() { Ok(()) } else { Err(faults.join("\n       ").into()) }
+}
+
+/// A cell of the table in ARCHITECTURE.md.
+fn list(names: &[&str]) -> String {
+    if names.is_empty() {
+        return String::from("–");
+    }
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
