@@ -1,1 +1,49 @@
-//! tokio, quinn and rustls host that drives any P2PSP core machine
+//! Host of the protocol's machines on tokio, quinn and rustls: one UDP socket, one task that owns the machine, links that are
+//! QUIC connections between Ed25519 keys.
+//!
+//! ```no_run
+//! # async fn example<M: p2psp_core::Machine<Event = ()> + Send + 'static>(
+//! #     make: impl FnOnce(p2psp_core::Instant, p2psp_net::Clock) -> M,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! use p2psp_net::{Identity, Node, NodeConfig};
+//! let identity = Identity::load_or_create("node.key".as_ref())?;
+//! let node = Node::bind(NodeConfig::new("[::]:0".parse()?, identity))?;
+//! println!("{} listens on {}", node.peer_id(), node.local_addr());
+//! let (handle, driver) = node.start(make, |event| println!("{event:?}"));
+//! // ... `handle.call(|machine, now| ...)` runs commands on the machine's task ...
+//! handle.shutdown(std::time::Duration::from_secs(1)).await;
+//! driver.await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Map
+//!
+//! `driver` is the loop around [`p2psp_core::drain`]; `transport` is the network as trains and messages, today over quinn;
+//! `quic` holds every QUIC setting and `tls` every cryptographic one; `pacer` is the uplink that all links share; `grid` lets
+//! QUIC's timers share wake-ups; `ack_delay` keeps acknowledgements from doubling the packets. [`tasks`] is the one place
+//! where tasks are started. No protocol decision is taken here: the machine decides, the host carries out.
+
+mod ack_delay;
+mod clock;
+mod config;
+mod driver;
+mod grid;
+mod handle;
+mod identity;
+mod pacer;
+mod quic;
+mod stats;
+pub mod tasks;
+mod tls;
+mod transport;
+
+#[cfg(test)]
+mod tests;
+
+pub use clock::Clock;
+pub use config::NodeConfig;
+pub use driver::{Driver, DriverError, Node};
+pub use handle::{CastError, Gone, Handle};
+pub use identity::{Identity, IdentityError};
+pub use quic::BindError;
+pub use stats::NetStats;

@@ -1,0 +1,157 @@
+//! What two well-behaved nodes do: identities, control messages, trains, acknowledgements, the uplink.
+
+use super::*;
+use p2psp_core::CloseCode;
+use p2psp_wire::{StreamHeader, limits::PAYLOAD_BYTES_MAX};
+
+/// Both ends learn who the other is, who dialed, and from where.
+#[tokio::test]
+async fn links_prove_identities() {
+    let (mut dialer, mut acceptor) = (start(config()), start(config()));
+    dialer.dial(&acceptor).await;
+    let up = |input| match input {
+        Input::LinkUp { peer, remote, dialed, .. } => Some((peer, remote, dialed)),
+        _ => None,
+    };
+    assert_eq!(dialer.expect("link", up).await, (acceptor.peer, acceptor.addr, true));
+    assert_eq!(acceptor.expect("link", up).await, (dialer.peer, dialer.addr, false));
+    assert_eq!(dialer.stats().handshakes_ok, 1);
+    assert_eq!(acceptor.stats().links, 1);
+    dialer.end().await;
+    acceptor.end().await;
+}
+
+/// Control messages arrive in order in both directions, although the accepting side spoke before there was a stream, and
+/// although the largest of them takes several windows.
+#[tokio::test]
+async fn control_messages_keep_their_order() {
+    let (mut dialer, at_dialer, mut acceptor, at_acceptor) = pair().await;
+    let big = Control::StreamHeader(StreamHeader {
+        version: 3,
+        content_type: "video/mp2t".into(),
+        bytes: vec![0x47; p2psp_wire::limits::STREAM_HEADER_BYTES_MAX].into(),
+    });
+    let messages: Vec<Control> =
+        (0..60).map(|number| if number % 20 == 7 { big.clone() } else { ready(number) }).collect();
+    for (node, link) in [(&acceptor, at_acceptor), (&dialer, at_dialer)] {
+        let messages = messages.clone();
+        let say = move |script: &mut Script, _| {
+            for message in messages {
+                script.say(Output::Control { link, message });
+            }
+        };
+        node.handle.call(say).await.unwrap();
+    }
+    for node in [&mut dialer, &mut acceptor] {
+        for expected in &messages {
+            let find = |input| if let Input::Control { message, .. } = input { Some(message) } else { None };
+            assert_eq!(&node.expect("message", find).await, expected);
+        }
+    }
+    assert_eq!(dialer.stats().control_in, 60);
+    assert_eq!(acceptor.stats().control_out, 60);
+}
+
+/// Chunks of every size arrive as they were sent, from a link's first packet on: the largest needs no MTU discovery.
+#[tokio::test]
+async fn trains_arrive_whole() {
+    let (mut dialer, at_dialer, mut acceptor, at_acceptor) = pair().await;
+    let mut sent: Vec<Chunk> = Vec::new();
+    for (turn, payload_bytes) in [PAYLOAD_BYTES_MAX, 1, 1128, 188, 1177].into_iter().enumerate() {
+        let chunks = train(turn as u64 * 8..turn as u64 * 8 + 8, payload_bytes);
+        sent.extend(chunks.iter().cloned());
+        dialer.say(Output::Train { link: at_dialer, chunks: chunks.clone() }).await;
+        acceptor.say(Output::Train { link: at_acceptor, chunks }).await;
+    }
+    assert_eq!(acceptor.expect_chunks(sent.len()).await, sent);
+    assert_eq!(dialer.expect_chunks(sent.len()).await, sent);
+    let stats = dialer.stats();
+    assert_eq!((stats.chunks_out, stats.chunks_in, stats.trains_out), (40, 40, 5));
+    assert_eq!(stats.chunk_bytes_in, sent.iter().map(|chunk| chunk.datagram().len() as u64).sum::<u64>());
+    assert_eq!(stats.chunks_dropped_size + stats.chunks_dropped_full + stats.chunks_dropped_gone, 0);
+}
+
+/// A turn reaches the machine as a train, not chunk by chunk.
+#[tokio::test]
+async fn a_turn_arrives_as_a_train() {
+    let (dialer, link, mut acceptor, _) = pair().await;
+    dialer.say(Output::Train { link, chunks: train(0..8, 1128) }).await;
+    acceptor.expect_chunks(8).await;
+    let trains = acceptor.stats().trains_in;
+    assert!(trains <= 2, "8 chunks in {trains} trains");
+}
+
+/// Acknowledgements wait for company: a link that carries a chunk every 30 ms is not acknowledged chunk by chunk, as it would
+/// be at quinn's 25 ms. And a sender that waits for them takes nothing for lost.
+#[tokio::test]
+async fn acknowledgements_are_rare() {
+    const TRAINS: u32 = 40;
+    let (mut dialer, link, mut acceptor, _) = pair().await;
+    let distance = Duration::from_millis(30);
+    dialer
+        .handle
+        .call(move |script, now| {
+            script.stream = Some((link, train(0..1, 1128), TRAINS, distance));
+            script.wake = Some(now + distance);
+        })
+        .await
+        .unwrap();
+    acceptor.expect_chunks(TRAINS as usize).await;
+    let (sender, receiver) = (dialer.stats(), acceptor.stats());
+    assert!(
+        receiver.quic_acks_out < u64::from(TRAINS) / 2,
+        "{} ACKs for {TRAINS} packets",
+        receiver.quic_acks_out
+    );
+    assert!(sender.packets_without_chunk() < u64::from(TRAINS) / 2, "{sender:?}");
+    assert_eq!(sender.udp_packets_lost, 0);
+    dialer.say(Output::Hangup { link, code: CloseCode::Done }).await;
+    acceptor.expect("end", |input| matches!(input, Input::LinkDown { .. }).then_some(())).await;
+    dialer.until("the closed link in the sums", |stats| stats.links == 0).await;
+    assert!(dialer.stats().udp_packets_out >= sender.udp_packets_out, "a closed link stays in the sums");
+    dialer.seen.close();
+}
+
+/// The shared uplink: past the burst the machine is told to wait, and told when to go on, on time.
+#[tokio::test]
+async fn the_uplink_is_paced() {
+    let mut slow = config();
+    slow.uplink_bits_per_s = 8_000_000;
+    let (mut dialer, mut acceptor) = (start(slow), start(config()));
+    dialer.dial(&acceptor).await;
+    let (link, _) = dialer.expect_up().await;
+    acceptor.expect_up().await;
+    let began = tokio::time::Instant::now();
+    let mut blocked = 0;
+    for turn in 0..20_u64 {
+        // 16 chunks of 1194 bytes and 86 of headers: 20 480 bytes, 20.5 ms at a megabyte a second.
+        dialer.say(Output::Train { link, chunks: train(turn * 16..turn * 16 + 16, PAYLOAD_BYTES_MAX) }).await;
+        // A call is a turn of its own: after it the machine has been told.
+        dialer.handle.call(|_, _| ()).await.unwrap();
+        if dialer.stats().uplink_blocks > blocked {
+            blocked += 1;
+            dialer.expect("blocked", |input| matches!(input, Input::UplinkBlocked).then_some(())).await;
+            dialer.expect("ready", |input| matches!(input, Input::UplinkReady).then_some(())).await;
+        }
+    }
+    acceptor.expect_chunks(320).await;
+    let least = Duration::from_micros(20 * 20_480 - 65_536 - 20_480);
+    assert!(began.elapsed() >= least, "{:?} < {least:?}", began.elapsed());
+    assert!(blocked >= 10, "blocked {blocked} times");
+}
+
+/// A link whose queue is full says so, drops what does not fit, counts it, and says when there is room again.
+#[tokio::test]
+async fn a_full_link_blocks() {
+    let (mut dialer, link, mut acceptor, _) = pair().await;
+    // 1000 chunks in one turn of the machine: quinn gets no chance to send before the last.
+    dialer.say(Output::Train { link, chunks: train(0..1000, PAYLOAD_BYTES_MAX) }).await;
+    dialer.expect("blocked", |input| matches!(input, Input::LinkBlocked { .. }).then_some(())).await;
+    dialer.expect("ready", |input| matches!(input, Input::LinkReady { .. }).then_some(())).await;
+    let stats = dialer.stats();
+    assert!(stats.chunks_out >= 64, "{stats:?}");
+    assert_eq!(stats.chunks_out + stats.chunks_dropped_full, 1000);
+    assert_eq!(stats.link_blocks, 1);
+    let got = acceptor.expect_chunks(usize::try_from(stats.chunks_out).unwrap()).await;
+    assert_eq!(got[..], train(0..stats.chunks_out, PAYLOAD_BYTES_MAX)[..], "what fitted arrived");
+}

@@ -1,0 +1,437 @@
+//! The network as the driver sees it: trains and control messages out, [`Input`]s in. This is the boundary behind which a
+//! second transport can stand (sealed datagrams on the same socket, keyed by the QUIC session); today's is tuned quinn, and
+//! nothing outside this module and `quic` knows it. Owns the links' table and their limits; the uplink's rate is the pacer's.
+
+mod connect;
+mod control;
+mod link;
+
+use crate::{
+    config::NodeConfig,
+    quic::{CHUNK_RECORD_BYTES, Quic},
+    stats::Stats,
+    tls,
+};
+use connect::Failure;
+use futures_util::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{BoxStream, FuturesUnordered, SelectAll, unfold},
+};
+use link::{Link, Reading};
+use p2psp_core::{CloseCode, Input, LinkDown, LinkId};
+use p2psp_wire::{Chunk, Control, PeerId, limits::DATAGRAM_BYTES_MAX};
+use quinn::{Connection, ConnectionError, Incoming, SendDatagramError};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+/// Handshakes accepted at a time from which on an address must prove itself first (QUIC Retry): one round trip more for those
+/// who join in a crowd, nothing to gain for who forges addresses.
+const HALF_OPEN_UNPROVEN_MAX: usize = 32;
+
+/// Results taken from one kind of source before the machine gets them, so that no source starves the others.
+const TURN_BUDGET: usize = 64;
+
+/// Least room in a link's send queue after a train, in chunks: one largest turn. With less the link counts as blocked.
+const ROOM_CHUNKS_MIN: usize = 16;
+
+/// How long a link that is hung up may take to send what is queued on it.
+pub(crate) const FLUSH_GRACE: Duration = Duration::from_millis(500);
+
+/// The socket is gone; its cause is in the log.
+#[derive(Debug)]
+pub(crate) struct SocketLost;
+
+/// What became of a train.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TrainSent {
+    /// Bytes that go out for it, every header included.
+    pub(crate) wire_bytes: u64,
+    /// The link takes no more now.
+    pub(crate) blocked: bool,
+}
+
+/// Links over one QUIC endpoint.
+pub(crate) struct Transport {
+    quic: Quic,
+    links_max: usize,
+    handshake_timeout: Duration,
+    stats: Arc<Stats>,
+    next_link: u32,
+    links: BTreeMap<LinkId, Link>,
+    dialing: BTreeSet<PeerId>,
+    blocked: BTreeSet<LinkId>,
+    /// Answers that were known at once; told with the next poll. At most one per output of the machine.
+    early: Vec<Input>,
+    incoming: BoxStream<'static, Incoming>,
+    handshakes: FuturesUnordered<BoxFuture<'static, Result<Connection, Failure>>>,
+    dials: FuturesUnordered<BoxFuture<'static, (PeerId, Result<Connection, Failure>)>>,
+    trains: SelectAll<BoxStream<'static, (LinkId, Reading)>>,
+    controls: SelectAll<BoxStream<'static, (LinkId, control::Reading)>>,
+    writers: FuturesUnordered<BoxFuture<'static, ()>>,
+    closing: FuturesUnordered<BoxFuture<'static, LinkId>>,
+    size_warned: bool,
+}
+
+impl Transport {
+    pub(crate) fn new(quic: Quic, config: &NodeConfig, stats: Arc<Stats>) -> Self {
+        let accepting = quic.endpoint.clone();
+        let incoming = unfold(accepting, |endpoint| async move {
+            let incoming = endpoint.accept().await?;
+            Some((incoming, endpoint))
+        });
+        Self {
+            quic,
+            links_max: config.links_max,
+            handshake_timeout: config.handshake_timeout,
+            stats,
+            next_link: 0,
+            links: BTreeMap::new(),
+            dialing: BTreeSet::new(),
+            blocked: BTreeSet::new(),
+            early: Vec::new(),
+            incoming: incoming.boxed(),
+            handshakes: FuturesUnordered::new(),
+            dials: FuturesUnordered::new(),
+            trains: SelectAll::new(),
+            controls: SelectAll::new(),
+            writers: FuturesUnordered::new(),
+            closing: FuturesUnordered::new(),
+            size_warned: false,
+        }
+    }
+
+    /// Collects what happened: links and control messages before trains. Registers for a wake-up where nothing is left.
+    ///
+    /// Says whether a budget ran out, so that more may be there at once.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> Result<bool, SocketLost> {
+        inputs.append(&mut self.early);
+        let mut more = self.poll_handshakes(cx, inputs)?;
+        more |= self.poll_controls(cx, inputs);
+        more |= self.poll_trains(cx, inputs);
+        self.poll_ready(inputs);
+        Ok(more)
+    }
+
+    /// Whether [`Transport::poll`] should be called again soon because a full link may have room by then.
+    pub(crate) fn awaits_room(&self) -> bool {
+        !self.blocked.is_empty()
+    }
+
+    /// Sends chunks back to back. What finds no room is dropped and counted: a chunk that waits is stale.
+    pub(crate) fn send_train(&mut self, id: LinkId, chunks: &[Chunk]) -> TrainSent {
+        let counters = &self.stats.counters;
+        let Some(link) = self.links.get_mut(&id) else {
+            counters.chunks_dropped_gone.add(chunks.len());
+            return TrainSent::default();
+        };
+        let mut room = link.connection.datagram_send_buffer_space();
+        let (mut sent, mut sent_bytes) = (0_usize, 0_usize);
+        for (position, chunk) in chunks.iter().enumerate() {
+            let datagram = chunk.datagram();
+            if datagram.len() > room {
+                counters.chunks_dropped_full.add(chunks.len() - position);
+                room = 0;
+                break;
+            }
+            match link.connection.send_datagram(datagram.clone()) {
+                Ok(()) => {
+                    room = room.saturating_sub(datagram.len() + CHUNK_RECORD_BYTES);
+                    sent += 1;
+                    sent_bytes += datagram.len();
+                }
+                Err(SendDatagramError::ConnectionLost(_)) => {
+                    counters.chunks_dropped_gone.add(chunks.len() - position);
+                    break;
+                }
+                Err(
+                    error @ (SendDatagramError::TooLarge
+                    | SendDatagramError::Disabled
+                    | SendDatagramError::UnsupportedByPeer),
+                ) => {
+                    counters.chunks_dropped_size.add_one();
+                    if !std::mem::replace(&mut self.size_warned, true) {
+                        tracing::warn!(link = id.0, bytes = datagram.len(), %error, "a chunk does not fit its link; \
+                            chunks of {DATAGRAM_BYTES_MAX} bytes fit every path, is the other side's software ours?");
+                    }
+                }
+            }
+        }
+        counters.trains_out.add(usize::from(sent > 0));
+        counters.chunks_out.add(sent);
+        counters.chunk_bytes_out.add(sent_bytes);
+        let blocked = room < ROOM_CHUNKS_MIN * (DATAGRAM_BYTES_MAX + CHUNK_RECORD_BYTES);
+        if blocked && self.blocked.insert(id) {
+            counters.link_blocks.add_one();
+        }
+        let overhead =
+            crate::pacer::PACKET_OVERHEAD_BYTES.saturating_mul(u64::try_from(sent).unwrap_or(u64::MAX));
+        TrainSent {
+            wire_bytes: u64::try_from(sent_bytes).unwrap_or(u64::MAX).saturating_add(overhead),
+            blocked,
+        }
+    }
+
+    /// Queues a control message. A link whose queue overflows is closed: its other side does not read.
+    pub(crate) fn send_control(&mut self, id: LinkId, message: &Control) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        self.stats.counters.control_out.add_one();
+        if !link.control.send(message) && link.connection.close_reason().is_none() {
+            self.stats.counters.control_overflows.add_one();
+            tracing::info!(link = id.0, "closed a link whose other side does not read its control stream");
+            link::close(&link.connection, CloseCode::Violation);
+        }
+    }
+
+    /// Starts to dial. A second dial to the same peer joins the first.
+    pub(crate) fn dial(&mut self, peer: PeerId, addresses: &[SocketAddr]) {
+        if !self.dialing.insert(peer) {
+            return;
+        }
+        self.stats.counters.dials.add_one();
+        if self.open_links() >= self.links_max {
+            self.dialing.remove(&peer);
+            self.stats.counters.dials_failed.add_one();
+            tracing::warn!(peer = %peer.short(), links_max = self.links_max, "did not dial: this node has no room for another link");
+            self.early.push(Input::DialFailed { peer, wrong_key: false });
+            return;
+        }
+        let dial = connect::dial(
+            self.quic.endpoint.clone(),
+            self.quic.client.clone(),
+            peer,
+            addresses.to_vec(),
+            self.handshake_timeout,
+        );
+        self.dials.push(dial.map(move |result| (peer, result)).boxed());
+    }
+
+    /// Closes a link after what was sent on its control stream has gone out. The machine hears no more of it.
+    pub(crate) fn hangup(&mut self, id: LinkId, code: CloseCode) {
+        self.hangup_within(id, code, FLUSH_GRACE);
+    }
+
+    /// Closes all links; [`Transport::poll_closed`] says when that is done.
+    pub(crate) fn hangup_all(&mut self, grace: Duration) {
+        self.quic.endpoint.set_server_config(None);
+        self.dials.clear();
+        self.handshakes.clear();
+        while let Some((&id, _)) = self.links.first_key_value() {
+            self.hangup_within(id, CloseCode::Done, grace);
+        }
+    }
+
+    /// Waits for the closing links.
+    pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // What still comes on a closing link is nobody's, but its control stream's end must be seen.
+        let mut ignored = Vec::new();
+        while self.poll_controls(cx, &mut ignored) {
+            ignored.clear();
+        }
+        if self.closing.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Links in any state, against `links_max`.
+    fn open_links(&self) -> usize {
+        self.links.len() + self.dialing.len() + self.handshakes.len() + self.closing.len()
+    }
+
+    fn hangup_within(&mut self, id: LinkId, code: CloseCode, grace: Duration) {
+        let Some(link) = self.links.remove(&id) else { return };
+        self.blocked.remove(&id);
+        self.closing.push(link.hang_up(id, code, grace).boxed());
+    }
+
+    fn poll_handshakes(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> Result<bool, SocketLost> {
+        for _ in 0..TURN_BUDGET {
+            if let Poll::Ready(Some((peer, result))) = self.dials.poll_next_unpin(cx) {
+                self.dialing.remove(&peer);
+                match result {
+                    Ok(connection) => self.link_up(connection, true, inputs),
+                    Err(failure) => {
+                        failure.count(&self.stats.counters);
+                        failure.log_dial(peer);
+                        self.stats.counters.dials_failed.add_one();
+                        let wrong_key = failure == Failure::WrongKey;
+                        inputs.push(Input::DialFailed { peer, wrong_key });
+                    }
+                }
+            } else if let Poll::Ready(Some(result)) = self.handshakes.poll_next_unpin(cx) {
+                match result {
+                    Ok(connection) => self.link_up(connection, false, inputs),
+                    Err(failure) => {
+                        failure.count(&self.stats.counters);
+                        tracing::debug!(?failure, "an accepted handshake failed");
+                    }
+                }
+            } else {
+                match self.incoming.poll_next_unpin(cx) {
+                    Poll::Ready(Some(incoming)) => self.accept(incoming),
+                    Poll::Ready(None) => return Err(SocketLost),
+                    Poll::Pending => return Ok(false),
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn accept(&mut self, incoming: Incoming) {
+        let counters = &self.stats.counters;
+        if self.open_links() >= self.links_max {
+            counters.incoming_refused.add_one();
+            incoming.refuse();
+            return;
+        }
+        if self.handshakes.len() >= HALF_OPEN_UNPROVEN_MAX && !incoming.remote_address_validated() {
+            counters.incoming_retried.add_one();
+            // An address that is not proven may always be asked to (quinn's own contract).
+            if let Err(error) = incoming.retry() {
+                error.into_incoming().refuse();
+            }
+            return;
+        }
+        match incoming.accept() {
+            Ok(connecting) => {
+                self.handshakes.push(connect::within(connecting, self.handshake_timeout).boxed());
+            }
+            Err(error) => Failure::from(&error).count(counters),
+        }
+    }
+
+    fn link_up(&mut self, connection: Connection, dialed: bool, inputs: &mut Vec<Input>) {
+        let fits = connection.max_datagram_size().is_some_and(|bytes| bytes >= DATAGRAM_BYTES_MAX);
+        let (Some(peer), true) = (tls::proven_peer(connection.peer_identity()), fits) else {
+            // Both sides prove a key and take datagrams of this size, or they do not speak this protocol.
+            self.stats.counters.handshakes_broken.add_one();
+            link::close(&connection, CloseCode::Violation);
+            return;
+        };
+        let id = LinkId(self.next_link);
+        let Some(next) = self.next_link.checked_add(1) else {
+            self.stats.counters.incoming_refused.add_one();
+            link::close(&connection, CloseCode::Refused);
+            return;
+        };
+        self.next_link = next;
+        self.stats.counters.handshakes_ok.add_one();
+        self.stats.link_up(id, connection.clone());
+        let remote = connection.remote_address();
+        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+        let (control, reader, writer) = control::open(connection.clone(), dialed);
+        self.controls.push(reader.map(move |reading| (id, reading)).boxed());
+        self.writers.push(writer.boxed());
+        self.trains.push(link::read_trains(connection.clone()).map(move |reading| (id, reading)).boxed());
+        self.links.insert(id, Link::new(connection, control));
+        tracing::debug!(link = id.0, peer = %peer.short(), %remote, dialed, "link up");
+        inputs.push(Input::LinkUp { link: id, peer, remote, dialed });
+    }
+
+    fn poll_controls(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> bool {
+        while let Poll::Ready(Some(())) = self.writers.poll_next_unpin(cx) {}
+        while let Poll::Ready(Some(id)) = self.closing.poll_next_unpin(cx) {
+            self.stats.link_gone(id);
+        }
+        for _ in 0..TURN_BUDGET {
+            let Poll::Ready(Some((link, reading))) = self.controls.poll_next_unpin(cx) else { return false };
+            match reading {
+                control::Reading::Messages(messages) => {
+                    self.stats.counters.control_in.add(messages.len());
+                    if self.links.contains_key(&link) {
+                        inputs.extend(messages.into_iter().map(|message| Input::Control { link, message }));
+                    }
+                }
+                control::Reading::Malformed(error) => {
+                    self.stats.counters.malformed_controls.add_one();
+                    if self.links.contains_key(&link) {
+                        inputs.push(Input::Malformed { link, error, control: true });
+                    }
+                }
+                control::Reading::End => self.reader_ended(link, inputs),
+            }
+        }
+        true
+    }
+
+    fn poll_trains(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> bool {
+        for _ in 0..TURN_BUDGET {
+            let Poll::Ready(Some((link, reading))) = self.trains.poll_next_unpin(cx) else { return false };
+            let Reading::Train(datagrams) = reading else {
+                self.reader_ended(link, inputs);
+                continue;
+            };
+            if !self.links.contains_key(&link) {
+                continue;
+            }
+            let counters = &self.stats.counters;
+            counters.trains_in.add_one();
+            let mut chunks = Vec::with_capacity(datagrams.len());
+            let mut errors = Vec::new();
+            for datagram in datagrams {
+                let bytes = datagram.len();
+                match Chunk::decode(datagram) {
+                    Ok(chunk) => {
+                        counters.chunk_bytes_in.add(bytes);
+                        chunks.push(chunk);
+                    }
+                    Err(error) => errors.push(error),
+                }
+            }
+            counters.chunks_in.add(chunks.len());
+            counters.malformed_datagrams.add(errors.len());
+            if !chunks.is_empty() {
+                inputs.push(Input::Train { link, chunks });
+            }
+            inputs.extend(errors.into_iter().map(|error| Input::Malformed { link, error, control: false }));
+        }
+        true
+    }
+
+    /// Both of a link's readers end with its connection, after what had come; then the link is down.
+    fn reader_ended(&mut self, id: LinkId, inputs: &mut Vec<Input>) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.readers -= 1;
+        if link.readers > 0 {
+            return;
+        }
+        let why = match link.connection.close_reason() {
+            Some(ConnectionError::ApplicationClosed(close)) => {
+                LinkDown::Closed(CloseCode::from_wire(close.error_code.into_inner()))
+            }
+            Some(ConnectionError::TimedOut) => LinkDown::TimedOut,
+            Some(
+                ConnectionError::VersionMismatch
+                | ConnectionError::TransportError(_)
+                | ConnectionError::ConnectionClosed(_)
+                | ConnectionError::Reset
+                | ConnectionError::LocallyClosed
+                | ConnectionError::CidsExhausted,
+            )
+            | None => LinkDown::Transport,
+        };
+        tracing::debug!(link = id.0, ?why, cause = ?link.connection.close_reason(), "link down");
+        self.links.remove(&id);
+        self.blocked.remove(&id);
+        self.stats.link_gone(id);
+        self.stats.counters.links_lost.add_one();
+        inputs.push(Input::LinkDown { link: id, why });
+    }
+
+    fn poll_ready(&mut self, inputs: &mut Vec<Input>) {
+        let links = &self.links;
+        let ready = self.blocked.extract_if(.., |id| links.get(id).is_none_or(Link::has_room));
+        inputs.extend(ready.map(|link| Input::LinkReady { link }));
+    }
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        self.quic.endpoint.close(CloseCode::Done.to_wire().into(), b"");
+        self.stats.all_gone();
+        self.quic.runtime.abort_all();
+    }
+}
