@@ -81,7 +81,7 @@ impl Wires {
         (a, b)
     }
 
-    fn cut(&mut self, node: usize, link: LinkId, why: LinkDown) {
+    pub(crate) fn cut(&mut self, node: usize, link: LinkId, why: LinkDown) {
         if let Some((other, end)) = self.ends.remove(&(node, link)) {
             self.ends.remove(&(other, end));
             self.queue.push_back((other, Input::LinkDown { link: end, why }));

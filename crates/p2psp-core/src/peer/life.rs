@@ -90,16 +90,24 @@ impl Peer {
         self.event(PeerEvent::Joined { slot, epoch, teammates, observed });
     }
 
-    /// A new seat; the chunks and the play-out of an old one in the same stream go on.
+    /// A new seat. The chunks and the play-out of an old one in the same stream go on, unless the stream has run out of the
+    /// window meanwhile: then all that was missed is one gap (R-RELAY-6).
     fn take_seat(&mut self, now: Instant, welcome: Welcome) -> Seat {
-        let (window, playout) = match self.seat.take() {
-            Some(old) => (old.window, old.playout),
-            None => {
-                let live = welcome.next_number;
+        let live = welcome.next_number;
+        let old = self.seat.take().map(|old| (old.window, old.playout));
+        let missed_from = old.as_ref().map(|(_, playout)| playout.next_number());
+        let (window, playout) = match old {
+            Some((window, playout)) if live.since(window.end()) <= window.span() / 2 => (window, playout),
+            Some(_) | None => {
                 let span = u64::from(self.config.window_chunks) / 2;
                 let past =
                     welcome.random_access.filter(|number| *number <= live && live.since(*number) <= span);
                 let first = past.unwrap_or(live);
+                if let Some(missed) = missed_from {
+                    let chunks = first.since(missed);
+                    self.stats.chunks_lost += chunks;
+                    self.event(PeerEvent::Gap { first: missed, chunks });
+                }
                 let (delay, tick) = (self.config.target_delay, self.config.playout_tick);
                 (
                     Window::new(self.config.window_chunks, first),

@@ -1,7 +1,7 @@
 //! Joining, streaming, leaving, dying.
 
 use crate::{
-    CloseCode, Input, LinkDown, PeerEvent, SplitterEvent,
+    CloseCode, Input, LinkDown, Machine, PeerEvent, SplitterEvent,
     lab::{Lab, SPLITTER, key},
     peer::LeftReason,
 };
@@ -250,4 +250,38 @@ fn duplicate_links_are_resolved_alike() {
     lab.inject(1, Input::LinkDown { link: one, why: LinkDown::Closed(CloseCode::Duplicate) });
     lab.inject(2, Input::LinkDown { link: two, why: LinkDown::Closed(CloseCode::Duplicate) });
     assert_eq!(lab.peer(1).stats().teammates_linked, 1);
+}
+
+/// R-CRASH-4, R-RELAY-6: a member that was cut off plays on when it is back, however long that took: from its old window where
+/// the stream is still within reach, else from its new welcome, with one gap for what it missed.
+#[test]
+fn a_member_that_was_cut_off_comes_back() {
+    for missed in [100_u64, 700, 1_500] {
+        let mut lab = Lab::new(|_| {});
+        for _ in 0..4 {
+            lab.add_peer(|config| config.window_chunks = 512);
+        }
+        lab.pass(Duration::from_millis(100));
+        lab.stream(200, CHUNK, 50);
+        lab.pass(Duration::from_secs(1));
+        for other in 0..4 {
+            let link = lab.wires.link(4, other);
+            lab.wires.walls.push((4, other));
+            lab.wires.cut(4, link, LinkDown::TimedOut);
+            let now = lab.now;
+            lab.peer(4).handle_input(now, Input::LinkDown { link, why: LinkDown::TimedOut });
+        }
+        lab.stream(missed, CHUNK, 50);
+        lab.wires.walls.clear();
+        lab.stream(2_000, CHUNK, 50);
+        lab.pass(Duration::from_secs(2));
+        let end = 200 + missed + 2_000;
+        let played = lab.played(4);
+        assert!(played.is_sorted(), "missed {missed}");
+        // The longest wait between two tries is 8 s, which is 1600 chunks; behind it nothing is missing.
+        let tail: Vec<u64> = played.iter().copied().filter(|number| *number >= end - 200).collect();
+        assert_eq!(tail, (end - 200..end).collect::<Vec<_>>(), "missed {missed}");
+        let lost = lab.peer(4).stats().chunks_lost;
+        assert_eq!(played.len() as u64 + lost, end, "missed {missed}: each number is played or in a gap");
+    }
 }
