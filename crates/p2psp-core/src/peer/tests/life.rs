@@ -285,3 +285,26 @@ fn a_member_that_was_cut_off_comes_back() {
         assert_eq!(played.len() as u64 + lost, end, "missed {missed}: each number is played or in a gap");
     }
 }
+
+/// A member that nothing reached for a while, though its links lived on, catches up by its next turn from the splitter (R-RELAY-6).
+#[test]
+fn a_member_that_slept_catches_up() {
+    let mut lab = Lab::new(|_| {});
+    for _ in 0..4 {
+        lab.add_peer(|config| config.window_chunks = 256);
+    }
+    lab.pass(Duration::from_millis(100));
+    // Past the start, in which gaps are pulled.
+    lab.stream(700, CHUNK, 50);
+    lab.wires.holes.extend((0..4).map(|other| (other, 4)));
+    // Shorter than teammates take to find that its turns are missing, longer than half its window.
+    lab.stream(140, Duration::from_millis(1), 50);
+    lab.wires.holes.clear();
+    lab.stream(400, CHUNK, 50);
+    lab.pass(Duration::from_secs(1));
+    let played = lab.played(4);
+    assert_eq!(played.last(), Some(&1239));
+    let lost = lab.peer(4).stats().chunks_lost;
+    assert_eq!(played.len() as u64 + lost, 1240);
+    assert!((140..150).contains(&lost), "{lost} lost: what did not come, and little more");
+}
