@@ -297,7 +297,8 @@ impl Peer {
             consider(wake(seat.watch.deadline(), Timer::Report));
             consider(wake(seat.start.deadline(), Timer::Pull));
             consider(wake(seat.lost.report_at, Timer::Report));
-            consider(wake(seat.relay.deadline(), Timer::Relay));
+            // A spent uplink wakes us itself; until then time alone relays nothing.
+            consider(wake(seat.relay.deadline().filter(|_| !self.uplink_blocked), Timer::Relay));
             if let Step::Wait(at) = seat.playout.step(now, &seat.window) {
                 consider(wake(at, Timer::Playout));
             }
