@@ -1,2 +1,84 @@
-//! The one binary: `p2psp splitter | peer | demo`.
-fn main() {}
+//! The one binary: `p2psp splitter | peer | demo | config`. Reads the command line and the settings, starts the log and a
+//! single-threaded runtime, and turns every end into an exit code.
+
+mod cli;
+mod commands;
+mod demo;
+mod exit;
+mod logging;
+mod report;
+mod settings;
+mod signals;
+mod units;
+
+use clap::{CommandFactory, FromArgMatches};
+use cli::{Cli, Command};
+use exit::{Code, Failure};
+use settings::merge;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if tracing::dispatcher::has_been_set() {
+                tracing::error!("{failure}");
+            } else {
+                eprintln!("p2psp: {failure}");
+            }
+            failure.code()
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    // Help names variables; their values may be secrets.
+    let command = hide_values(Cli::command());
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let sources = settings::sources(&cli.common, environment()?)?;
+    if let Command::Config(command) = cli.command {
+        return commands::config(command, &sources);
+    }
+    logging::start(sources.log, sources.log_level.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Code::Runtime, format!("cannot start the runtime: {error}")))?;
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Splitter { settings, report } => {
+                Box::pin(commands::splitter(merge(&*settings, &sources.file.splitter), report)).await
+            }
+            Command::Peer { settings, report } => {
+                Box::pin(commands::peer(merge(&*settings, &sources.file.peer), report)).await
+            }
+            Command::Demo(args) => Box::pin(demo::run(args)).await,
+            Command::Config(_) => Ok(()),
+        }
+    });
+    // A read of standard input cannot be called back: waiting for it would keep the process from ending.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn hide_values(command: clap::Command) -> clap::Command {
+    command.mut_args(|argument| argument.hide_env_values(true)).mut_subcommands(hide_values)
+}
+
+/// The environment; names and values that are no Unicode are none of our settings, or wrong ones.
+fn environment() -> Result<Vec<(String, String)>, Failure> {
+    let mut environment = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => environment.push((name, value)),
+            (Ok(name), Err(_)) if name.starts_with("P2PSP_") => {
+                return Err(Failure::new(
+                    Code::Usage,
+                    format!("the value of {name} in the environment is no text"),
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(environment)
+}

@@ -1,0 +1,185 @@
+//! From the machine's events to the player ring, the log and the progress. Runs on the node's driver: never waits.
+
+use crate::progress::Progress;
+use p2psp_core::PeerEvent;
+use p2psp_media::{
+    playout::{SharedSpool, Unit},
+    record::StreamHeader,
+};
+use p2psp_wire::Epoch;
+use std::time::Instant;
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+/// The owner of a machine's events.
+#[derive(Debug)]
+pub(crate) struct Bridge {
+    spool: SharedSpool,
+    progress: watch::Sender<Progress>,
+    /// The splitter, as the link names it.
+    splitter: String,
+    started: Instant,
+    epoch: Option<Epoch>,
+    playing: bool,
+}
+
+impl Bridge {
+    pub(crate) fn new(
+        spool: SharedSpool,
+        progress: watch::Sender<Progress>,
+        splitter: String,
+        started: Instant,
+    ) -> Self {
+        Self { spool, progress, splitter, started, epoch: None, playing: false }
+    }
+
+    /// Takes one event, in order.
+    pub(crate) fn on_event(&mut self, event: PeerEvent) {
+        // The way of each chunk: everything else is rare.
+        if let (true, PeerEvent::Play(chunk)) = (self.playing, &event) {
+            return self.play(chunk);
+        }
+        let after = self.started.elapsed();
+        let mut new = false;
+        self.progress.send_modify(|progress| new = progress.on_event(&event, &self.splitter, after));
+        match event {
+            PeerEvent::Play(chunk) => {
+                self.playing = true;
+                info!(after_ms = millis(after), "the first chunk is played");
+                self.play(&chunk);
+            }
+            PeerEvent::Header(header) => self.header(header),
+            PeerEvent::Gap { first, chunks } => {
+                debug!(%first, chunks, "chunks did not come in time");
+                self.spool.gap(chunks);
+            }
+            PeerEvent::Joined { slot, epoch, teammates, observed } => {
+                if self.epoch.replace(epoch).is_some_and(|old| old != epoch) && self.playing {
+                    // Nothing of the old run continues in the new one.
+                    self.spool.gap(1);
+                }
+                info!(%slot, epoch = epoch.0, teammates, %observed, "has a seat in the team");
+            }
+            PeerEvent::Teammate { peer, up } => debug!(peer = %peer.short(), up, "link to a teammate"),
+            PeerEvent::Refused { .. } | PeerEvent::SplitterLost { .. } => {
+                let progress = self.progress.borrow();
+                if let (true, Some(trouble)) = (new, &progress.trouble) {
+                    warn!("{trouble}; trying again");
+                }
+            }
+            PeerEvent::OtherStream { peer } => warn!(
+                peer = %peer.short(),
+                "a teammate follows another run of this channel: two splitters are using one key; stop one of them"
+            ),
+            PeerEvent::Violation { peer, what } => {
+                warn!(peer = %peer.short(), what, "a peer broke a rule and was hung up");
+            }
+            PeerEvent::Left(reason) => {
+                info!(?reason, "left the team");
+                self.spool.close();
+            }
+        }
+    }
+
+    fn play(&self, chunk: &p2psp_wire::Chunk) {
+        let header = chunk.header();
+        self.spool.push(Unit {
+            payload: chunk.payload(),
+            random_access: header.random_access,
+            header_version: header.header_version,
+        });
+    }
+
+    fn header(&self, header: p2psp_wire::StreamHeader) {
+        let p2psp_wire::StreamHeader { version, content_type, bytes } = header;
+        info!(version, content_type, bytes = bytes.len(), "the stream's format");
+        if let Err(error) = self.spool.set_header(StreamHeader { version, content_type, bytes }) {
+            // The wire has the same limit, so this is a fault between our own crates.
+            warn!(%error, "the splitter's stream header was dropped");
+        }
+    }
+}
+
+pub(crate) fn millis(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use p2psp_core::LeftReason;
+    use p2psp_media::playout::{Batch, Read, SpoolLimits};
+    use p2psp_wire::{Chunk, ChunkHeader, ChunkNumber, Slot};
+    use std::task::{Context, Waker};
+
+    fn chunk(number: u64, random_access: bool, payload: &'static [u8]) -> PeerEvent {
+        let header = ChunkHeader {
+            number: ChunkNumber::new(number).unwrap(),
+            origin: Slot::new(0).unwrap(),
+            position: 0,
+            header_version: 3,
+            random_access,
+            time_us: 0,
+        };
+        PeerEvent::Play(Chunk::new(header, payload).unwrap())
+    }
+
+    fn bridge() -> (Bridge, SharedSpool, watch::Receiver<Progress>) {
+        let spool = SharedSpool::new(SpoolLimits::default());
+        let (sender, receiver) = watch::channel(Progress::default());
+        (Bridge::new(spool.clone(), sender, "h:1".to_owned(), Instant::now()), spool, receiver)
+    }
+
+    fn drain(spool: &SharedSpool) -> (Vec<u8>, Read) {
+        use bytes::Buf;
+        let mut reader = spool.reader();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut batch = Batch::default();
+        while reader.read(&mut context, &mut batch, usize::MAX) == Read::Data {}
+        let last = reader.read(&mut context, &mut batch, usize::MAX);
+        (batch.copy_to_bytes(batch.remaining()).to_vec(), last)
+    }
+
+    /// What the machine plays reaches a player behind the header, and ends when the machine has left.
+    #[test]
+    fn events_become_a_stream() {
+        let (mut bridge, spool, progress) = bridge();
+        let header = p2psp_wire::StreamHeader {
+            version: 3,
+            content_type: "video/mp2t".to_owned(),
+            bytes: Bytes::from_static(b"HEAD "),
+        };
+        bridge.on_event(PeerEvent::Header(header));
+        bridge.on_event(chunk(7, true, b"seven "));
+        bridge.on_event(chunk(8, false, b"eight"));
+        assert_eq!(drain(&spool), (b"HEAD seven eight".to_vec(), Read::Wait));
+        assert!(progress.borrow().play_after.is_some());
+
+        bridge.on_event(PeerEvent::Gap { first: ChunkNumber::new(9).unwrap(), chunks: 2 });
+        assert_eq!(spool.stats().units_missing, 2);
+        bridge.on_event(PeerEvent::Left(LeftReason::StreamEnded));
+        assert_eq!(drain(&spool).1, Read::End);
+        assert_eq!(progress.borrow().left, Some(LeftReason::StreamEnded));
+    }
+
+    /// A new run of the splitter is a hole for players, also when no chunk number is missing.
+    #[test]
+    fn a_new_epoch_is_a_hole() {
+        let (mut bridge, spool, _progress) = bridge();
+        let joined = |epoch| PeerEvent::Joined {
+            slot: Slot::new(1).unwrap(),
+            epoch: Epoch(epoch),
+            teammates: 0,
+            observed: "192.0.2.1:9".parse().unwrap(),
+        };
+        bridge.on_event(joined(1));
+        bridge.on_event(joined(2));
+        assert_eq!(spool.stats().units_missing, 0, "nothing was played yet");
+        bridge.on_event(chunk(1, true, b"x"));
+        bridge.on_event(joined(2));
+        assert_eq!(spool.stats().units_missing, 0, "the same run goes on");
+        bridge.on_event(joined(3));
+        assert_eq!(spool.stats().units_missing, 1);
+    }
+}

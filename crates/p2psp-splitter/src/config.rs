@@ -1,0 +1,209 @@
+//! What an operator may choose about a splitter, with the defaults and their reasons.
+
+use p2psp_media::{
+    ingest::{IngestOptions, Source},
+    testcard::{TestCard, TestCardConfig},
+};
+use p2psp_net::Identity;
+use p2psp_wire::limits;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+/// Steps of the test card's width above 320 pixels: up to 1280.
+const CARD_STEPS_MAX: u16 = 15;
+
+/// UDP port of splitters, in the range without registrations.
+const PORT: u16 = 4480;
+
+/// What happens when the source has ended for good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnEnd {
+    /// The team is told goodbye and the run ends.
+    #[default]
+    Exit,
+    /// The team stays together until the run is stopped.
+    Wait,
+}
+
+/// Settings of a splitter.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the stream comes from.
+    pub source: Source,
+    /// How its door behaves.
+    pub ingest: IngestOptions,
+    /// The channel's key.
+    pub identity: Identity,
+    /// UDP address of its one socket. Default 0.0.0.0:4480.
+    pub listen: SocketAddr,
+    /// `host:port` as peers reach it, for the channel link. Default: none, so this machine's own address.
+    pub advertise: Vec<String>,
+    /// Most members. Default 128.
+    pub team_size_max: u16,
+    /// Most that it sends, all links together. Default 100 Mb/s.
+    pub uplink_bits_per_s: u64,
+    /// What happens when the source has ended for good. Default: exit.
+    pub on_end: OnEnd,
+    /// Open the source only when so many members are ready. Default 0.
+    pub wait_peers: u16,
+    /// Longest time for leaving politely. Default 3 s.
+    pub grace: Duration,
+}
+
+/// Why settings do not fit together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// No member, or more than a team may have.
+    #[error("a team has 1 to {max} peers, not {0}", max = limits::TEAM_SIZE_MAX)]
+    TeamSize(u16),
+    /// Waiting for more members than the team takes.
+    #[error("cannot wait for {wait_peers} peers in a team of at most {team_size_max}")]
+    WaitPeers {
+        /// As asked for.
+        wait_peers: u16,
+        /// As asked for.
+        team_size_max: u16,
+    },
+    /// A channel link has room for so many addresses.
+    #[error("a channel link has at most {max} addresses, not {0}", max = limits::LINK_ADDRESSES_MAX)]
+    TooManyAddresses(usize),
+    /// An advertised address is no address.
+    #[error("cannot advertise `{0}`: write host:port, with IPv6 addresses in brackets")]
+    Advertise(String),
+}
+
+impl ConfigError {
+    /// Which setting is at fault.
+    #[must_use]
+    pub const fn setting(&self) -> &'static str {
+        match self {
+            Self::TeamSize(_) => "team_size",
+            Self::WaitPeers { .. } => "wait_peers",
+            Self::TooManyAddresses(_) | Self::Advertise(_) => "advertise",
+        }
+    }
+}
+
+impl Config {
+    /// The defaults for a source.
+    #[must_use]
+    pub fn new(source: Source, identity: Identity) -> Self {
+        Self {
+            source,
+            ingest: IngestOptions {
+                payload_bytes_max: limits::PAYLOAD_BYTES_MAX,
+                ..IngestOptions::default()
+            },
+            identity,
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)),
+            advertise: Vec::new(),
+            team_size_max: 128,
+            uplink_bits_per_s: 100_000_000,
+            on_end: OnEnd::default(),
+            wait_peers: 0,
+            grace: Duration::from_secs(3),
+        }
+    }
+
+    /// Checks what no single field can say.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that does not fit.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let (team_size_max, wait_peers) = (self.team_size_max, self.wait_peers);
+        if !(1..=limits::TEAM_SIZE_MAX).contains(&team_size_max) {
+            return Err(ConfigError::TeamSize(team_size_max));
+        }
+        if wait_peers > team_size_max {
+            return Err(ConfigError::WaitPeers { wait_peers, team_size_max });
+        }
+        if self.advertise.len() > limits::LINK_ADDRESSES_MAX {
+            return Err(ConfigError::TooManyAddresses(self.advertise.len()));
+        }
+        let channel = self.identity.channel_id();
+        let fits = |address: &&String| {
+            let link: Result<p2psp_wire::ChannelLink, _> = format!("p2psp://{channel}@{address}").parse();
+            link.is_ok_and(|link| link.splitters == [address.to_ascii_lowercase()])
+        };
+        match self.advertise.iter().find(|address| !fits(address)) {
+            Some(wrong) => Err(ConfigError::Advertise(wrong.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The test card whose bit rate comes nearest to `bits_per_s`: the picture's size makes the rate. Draws one keyframe interval
+/// of each size up to the right one, which takes some milliseconds.
+#[must_use]
+pub fn card_of_rate(bits_per_s: u64) -> TestCardConfig {
+    let mut best = (u64::MAX, TestCardConfig::default());
+    for step in 0..=CARD_STEPS_MAX {
+        let width = 320 + step * 64;
+        // 16 to 9, in whole macroblocks.
+        let height = (width * 9 / 16).next_multiple_of(16).max(192);
+        let card = TestCardConfig { width, height, ..TestCardConfig::default() };
+        let rate = bit_rate(card);
+        let miss = rate.abs_diff(bits_per_s);
+        if miss < best.0 {
+            best = (miss, card);
+        }
+        if rate >= bits_per_s {
+            break;
+        }
+    }
+    best.1
+}
+
+/// Bit rate of a test card over its first keyframe interval.
+fn bit_rate(config: TestCardConfig) -> u64 {
+    let Ok(mut card) = TestCard::new(config) else { return 0 };
+    let bytes: usize = (0..config.gop_frames).map(|_| card.next_frame().len()).sum();
+    8 * u64::try_from(bytes).unwrap_or(u64::MAX) * u64::from(config.fps) / u64::from(config.gop_frames)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config::new(Source::parse("testcard").unwrap(), Identity::generate())
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told() {
+        assert_eq!(config().check(), Ok(()));
+        for (change, says) in [
+            ((|c| c.team_size_max = 0) as fn(&mut Config), "1 to 512"),
+            (|c| c.team_size_max = 513, "not 513"),
+            (|c| c.wait_peers = 129, "at most 128"),
+            (|c| c.advertise = vec!["tv.example.org".to_owned()], "host:port"),
+            (|c| c.advertise = vec!["tv.example.org:4480?x=y".to_owned()], "host:port"),
+            (|c| c.advertise = vec!["h:1".to_owned(); 9], "at most 8"),
+        ] {
+            let mut config = config();
+            change(&mut config);
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        let good = Config {
+            advertise: vec!["TV.example.org:4480".to_owned(), "[2001:db8::1]:1".to_owned()],
+            ..config()
+        };
+        assert_eq!(good.check(), Ok(()));
+    }
+
+    /// A larger rate gives a larger card, and what is in reach is met within a third.
+    #[test]
+    fn cards_come_near_to_a_rate() {
+        for rate in [1_000_000, 2_000_000, 4_000_000] {
+            let card = card_of_rate(rate);
+            let got = bit_rate(card);
+            assert!(got.abs_diff(rate) < rate / 3, "{rate}: {got} with {card:?}");
+        }
+        assert!(card_of_rate(4_000_000).width > card_of_rate(1_000_000).width);
+    }
+}

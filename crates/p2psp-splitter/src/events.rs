@@ -1,0 +1,111 @@
+//! The machine's events for people: one log line for each change of the team, and what the runtime waits for. Runs on the
+//! node's driver: never waits.
+
+use p2psp_core::SplitterEvent;
+use p2psp_wire::{DepartureReason, RefuseReason, Slot};
+use std::collections::BTreeSet;
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+/// What the runtime waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Team {
+    /// Members that get turns.
+    pub(crate) ready: BTreeSet<Slot>,
+    /// Everyone was told goodbye.
+    pub(crate) closed: bool,
+}
+
+/// The owner of a machine's events.
+#[derive(Debug)]
+pub(crate) struct Events {
+    team: watch::Sender<Team>,
+    /// The last reason for a refusal: joiners come back every few seconds, the line is written once.
+    refused: Option<RefuseReason>,
+}
+
+impl Events {
+    pub(crate) const fn new(team: watch::Sender<Team>) -> Self {
+        Self { team, refused: None }
+    }
+
+    /// Takes one event, in order.
+    pub(crate) fn on_event(&mut self, event: SplitterEvent) {
+        match event {
+            SplitterEvent::Joined { peer, slot, remote } => {
+                self.refused = None;
+                info!(peer = %peer.short(), %slot, %remote, "a peer joined");
+            }
+            SplitterEvent::Ready { slot, teammates } => {
+                debug!(%slot, teammates, "a peer is ready");
+                self.team.send_modify(|team| {
+                    team.ready.insert(slot);
+                });
+            }
+            SplitterEvent::Refused { peer, reason } => {
+                if self.refused.replace(reason) == Some(reason) {
+                    debug!(peer = %peer.short(), ?reason, "a peer was refused");
+                } else {
+                    warn!(peer = %peer.short(), ?reason, "a peer was refused{}", advice(reason));
+                }
+            }
+            SplitterEvent::Departed { peer, slot, reason } => {
+                self.team.send_modify(|team| {
+                    team.ready.remove(&slot);
+                });
+                self.refused = None;
+                match reason {
+                    DepartureReason::Goodbye => info!(peer = %peer.short(), %slot, "a peer left"),
+                    DepartureReason::Crashed => {
+                        info!(peer = %peer.short(), %slot, "a peer is gone without goodbye")
+                    }
+                    DepartureReason::Expelled | DepartureReason::Unspecified => {
+                        warn!(peer = %peer.short(), %slot, "a peer was put out");
+                    }
+                }
+            }
+            SplitterEvent::Violation { peer, what } => {
+                warn!(peer = %peer.short(), what, "a peer broke a rule and was hung up");
+            }
+            SplitterEvent::Closed => self.team.send_modify(|team| team.closed = true),
+        }
+    }
+}
+
+const fn advice(reason: RefuseReason) -> &'static str {
+    match reason {
+        RefuseReason::TeamFull => ": the team is full; raise --team-size if the uplinks carry more",
+        RefuseReason::Revision => ": it speaks another version of the protocol",
+        RefuseReason::WrongChannel => ": it asked for another channel",
+        RefuseReason::Banned | RefuseReason::Closing | RefuseReason::Ticket | RefuseReason::Unspecified => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use p2psp_wire::PeerId;
+
+    /// The set of ready members follows who is ready and who left.
+    #[test]
+    fn readiness_follows_the_events() {
+        let (sender, team) = watch::channel(Team::default());
+        let mut events = Events::new(sender);
+        let slot = |slot| Slot::new(slot).unwrap();
+        let peer = PeerId::new([1; 32]);
+        for event in [
+            SplitterEvent::Joined { peer, slot: slot(0), remote: "192.0.2.1:1".parse().unwrap() },
+            SplitterEvent::Ready { slot: slot(0), teammates: 0 },
+            SplitterEvent::Ready { slot: slot(1), teammates: 1 },
+            SplitterEvent::Ready { slot: slot(1), teammates: 2 },
+        ] {
+            events.on_event(event);
+        }
+        assert_eq!(team.borrow().ready.len(), 2);
+        events.on_event(SplitterEvent::Departed { peer, slot: slot(0), reason: DepartureReason::Crashed });
+        assert_eq!(team.borrow().ready, BTreeSet::from([slot(1)]));
+        assert!(!team.borrow().closed);
+        events.on_event(SplitterEvent::Closed);
+        assert!(team.borrow().closed);
+    }
+}

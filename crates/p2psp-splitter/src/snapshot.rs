@@ -1,0 +1,249 @@
+//! A splitter's figures at one moment, as programs read them: one JSON object with stable names. Counters count from the start
+//! and end in `_total`; times are milliseconds.
+
+use p2psp_core::SplitterStats;
+use p2psp_media::ingest::{IngestState, IngestStatus};
+use p2psp_net::NetStats;
+use p2psp_wire::{ChannelLink, Epoch, PeerId, Slot};
+use serde::Serialize;
+use std::{net::SocketAddr, time::Duration};
+use tokio::sync::watch;
+
+/// The figures of one moment.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Always `splitter`.
+    pub role: &'static str,
+    /// Version of the software.
+    pub version: &'static str,
+    /// The channel.
+    pub channel: String,
+    /// The channel link.
+    pub link: String,
+    /// The address of its UDP socket.
+    pub listen: SocketAddr,
+    /// The number of this run.
+    pub epoch: u32,
+    /// Time since the start.
+    pub uptime_ms: u64,
+
+    /// Members with a seat.
+    pub team_peers: u16,
+    /// Members that get turns.
+    pub team_ready: u16,
+    /// Who they are, by ascending slot.
+    pub members: Vec<MemberFigures>,
+    /// Joins that got a seat.
+    pub joins_total: u64,
+    /// Joins refused.
+    pub refusals_total: u64,
+    /// Members that said goodbye.
+    pub goodbyes_total: u64,
+    /// Members whose link died.
+    pub crashes_total: u64,
+    /// Members put out of the schedule by their teammates' reports.
+    pub silenced_total: u64,
+
+    /// Chunks taken from the source.
+    pub chunks_total: u64,
+    /// Payload bytes taken from the source.
+    pub bytes_total: u64,
+    /// Chunks sent in turns.
+    pub sent_chunks_total: u64,
+    /// Datagram bytes sent in turns: payload and our header.
+    pub sent_bytes_total: u64,
+    /// Turns sent.
+    pub turns_total: u64,
+    /// Chunks of a turn at the present rate.
+    pub turn_chunks: u16,
+    /// Chunks sent in answer to pulls.
+    pub served_chunks_total: u64,
+    /// Chunks that no member was ready to take.
+    pub unsent_chunks_total: u64,
+    /// Chunks dropped because the uplink stayed spent.
+    pub overflowed_chunks_total: u64,
+    /// Chunks that members reported lost.
+    pub reported_lost_chunks_total: u64,
+    /// Malformed input.
+    pub malformed_total: u64,
+    /// Links hung up for breaking a rule.
+    pub violations_total: u64,
+    /// The next chunk's number.
+    pub next_number: u64,
+
+    /// The source.
+    pub ingest: IngestFigures,
+    /// The network node.
+    pub net: NetStats,
+}
+
+/// A member of the team.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemberFigures {
+    /// Its seat.
+    pub slot: u16,
+    /// Its identity.
+    pub peer: String,
+}
+
+/// The source and its door.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct IngestFigures {
+    /// The source, without passwords.
+    pub source: String,
+    /// `connecting`, `live`, `stalled`, `ended` or `failed`.
+    pub state: &'static str,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// What it was recognised as.
+    pub container: Option<String>,
+    /// Where the door listens, for those that do.
+    pub listen: Option<SocketAddr>,
+    /// Media bytes that came in.
+    pub bytes_total: u64,
+    /// Records passed on.
+    pub records_total: u64,
+    /// Times it was started or dialed again, or a publisher came after another.
+    pub restarts_total: u64,
+    /// Records dropped because the splitter took no more.
+    pub dropped_records_total: u64,
+    /// Bytes dropped because they were no part of the stream.
+    pub dropped_bytes_total: u64,
+    /// Times the structure of the stream was lost.
+    pub structure_losses_total: u64,
+    /// RTP packets that never came.
+    pub rtp_lost_packets_total: u64,
+    /// Connections refused at the door.
+    pub refused_total: u64,
+}
+
+impl IngestFigures {
+    pub(crate) fn new(source: &str, status: &IngestStatus) -> Self {
+        let (state, reason) = match &status.state {
+            IngestState::Connecting => ("connecting", None),
+            IngestState::Live => ("live", None),
+            IngestState::Stalled => ("stalled", None),
+            IngestState::Ended => ("ended", None),
+            IngestState::Failed { reason } => ("failed", Some(reason.clone())),
+        };
+        Self {
+            source: source.to_owned(),
+            state,
+            reason,
+            container: status.container.map(|container| container.to_string()),
+            listen: status.local_address,
+            bytes_total: status.bytes,
+            records_total: status.records,
+            restarts_total: status.restarts,
+            dropped_records_total: status.records_dropped,
+            dropped_bytes_total: status.bytes_dropped,
+            structure_losses_total: status.structure_losses,
+            rtp_lost_packets_total: status.rtp_packets_lost,
+            refused_total: status.refused,
+        }
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn new(link: &ChannelLink, listen: SocketAddr, epoch: Epoch, ingest: IngestFigures) -> Self {
+        Self {
+            role: "splitter",
+            version: env!("CARGO_PKG_VERSION"),
+            channel: link.channel.to_string(),
+            link: link.to_string(),
+            listen,
+            epoch: epoch.0,
+            uptime_ms: 0,
+            team_peers: 0,
+            team_ready: 0,
+            members: Vec::new(),
+            joins_total: 0,
+            refusals_total: 0,
+            goodbyes_total: 0,
+            crashes_total: 0,
+            silenced_total: 0,
+            chunks_total: 0,
+            bytes_total: 0,
+            sent_chunks_total: 0,
+            sent_bytes_total: 0,
+            turns_total: 0,
+            turn_chunks: 0,
+            served_chunks_total: 0,
+            unsent_chunks_total: 0,
+            overflowed_chunks_total: 0,
+            reported_lost_chunks_total: 0,
+            malformed_total: 0,
+            violations_total: 0,
+            next_number: 0,
+            ingest,
+            net: NetStats::default(),
+        }
+    }
+
+    /// The same place with newer figures.
+    pub(crate) fn renewed(
+        self,
+        uptime: Duration,
+        stats: &SplitterStats,
+        roster: &[(Slot, PeerId)],
+        ingest: IngestFigures,
+        net: NetStats,
+    ) -> Self {
+        let members = roster
+            .iter()
+            .map(|(slot, peer)| MemberFigures { slot: slot.get(), peer: peer.to_string() })
+            .collect();
+        Self {
+            uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+            team_peers: stats.members,
+            team_ready: stats.members_ready,
+            members,
+            joins_total: stats.joins,
+            refusals_total: stats.refusals,
+            goodbyes_total: stats.goodbyes,
+            crashes_total: stats.crashes,
+            silenced_total: stats.silenced,
+            chunks_total: stats.chunks_in,
+            bytes_total: stats.bytes_in,
+            sent_chunks_total: stats.chunks_sent,
+            sent_bytes_total: stats.bytes_sent,
+            turns_total: stats.turns_sent,
+            turn_chunks: stats.turn_chunks,
+            served_chunks_total: stats.chunks_served,
+            unsent_chunks_total: stats.chunks_unsent,
+            overflowed_chunks_total: stats.chunks_overflowed,
+            reported_lost_chunks_total: stats.chunks_reported_lost,
+            malformed_total: stats.malformed,
+            violations_total: stats.violations,
+            next_number: stats.next_number.get(),
+            ingest,
+            net,
+            ..self
+        }
+    }
+}
+
+/// The newest figures, and a way to wait for newer ones.
+#[derive(Clone, Debug)]
+pub struct StatsFeed {
+    seen: watch::Receiver<Snapshot>,
+}
+
+impl StatsFeed {
+    pub(crate) const fn new(seen: watch::Receiver<Snapshot>) -> Self {
+        Self { seen }
+    }
+
+    /// The newest figures.
+    #[must_use]
+    pub fn newest(&self) -> Snapshot {
+        self.seen.borrow().clone()
+    }
+
+    /// Waits for newer figures than were last seen; false when there will be none.
+    pub async fn renewed(&mut self) -> bool {
+        self.seen.changed().await.is_ok()
+    }
+}

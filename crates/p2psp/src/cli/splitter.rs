@@ -1,0 +1,92 @@
+//! Flags of `p2psp splitter`; the same struct is the `[splitter]` table of the settings file.
+
+use super::OnEnd;
+use crate::units::{BitRate, Span};
+use clap::{Args, ValueHint};
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, path::PathBuf};
+
+/// Settings of a splitter as given; none is filled in.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[command(after_help = SplitterArgs::EXAMPLES)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SplitterArgs {
+    /// Where the stream comes from [default: testcard]
+    ///
+    /// testcard[:WxH[@FPS]]     a generated picture with a running clock and a frame counter
+    /// -                        standard input
+    /// FILE                     a file, sent at the speed at which it plays
+    /// exec:COMMAND             what a command writes; started again when it ends
+    /// http://HOST/PATH         fetched from a server, https and Icecast included
+    /// push:ADDR:PORT[/PATH]    pushed here: HTTP PUT or POST, or an Icecast source
+    /// udp://ADDR:PORT          MPEG-TS in UDP datagrams that come in here; multicast groups too
+    /// rtp://ADDR:PORT          MPEG-TS in RTP
+    #[arg(
+        long,
+        short,
+        value_name = "SOURCE",
+        env = "P2PSP_SPLITTER_INPUT",
+        help_heading = "Source",
+        verbatim_doc_comment
+    )]
+    pub(crate) input: Option<String>,
+    /// Send a file or standard input at this bit rate, instead of at the speed of its own clock; for the test card, about
+    /// how large it is
+    #[arg(long, value_name = "BITRATE", env = "P2PSP_SPLITTER_RATE", help_heading = "Source")]
+    pub(crate) rate: Option<BitRate>,
+    /// Begin again when the file is over
+    #[arg(long = "loop", id = "loop", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", env = "P2PSP_SPLITTER_LOOP", help_heading = "Source")]
+    pub(crate) r#loop: Option<bool>,
+    /// What to do when the source is over for good [default: exit]
+    #[arg(long, value_name = "ACTION", env = "P2PSP_SPLITTER_ON_END", help_heading = "Source")]
+    pub(crate) on_end: Option<OnEnd>,
+    /// Start the source only when so many peers are ready for it [default: 0]
+    #[arg(long, value_name = "PEERS", env = "P2PSP_SPLITTER_WAIT_PEERS", help_heading = "Source")]
+    pub(crate) wait_peers: Option<u16>,
+    /// User name that whoever pushes to `push:` must give [default: source]
+    #[arg(long, value_name = "NAME", env = "P2PSP_SPLITTER_USER", help_heading = "Source")]
+    pub(crate) user: Option<String>,
+    /// Password that whoever pushes to `push:` must give; better set in the file or the environment, where other users
+    /// of this machine cannot read it [default: none is asked for]
+    #[arg(long, value_name = "PASSWORD", env = "P2PSP_SPLITTER_PASSWORD", help_heading = "Source")]
+    pub(crate) password: Option<String>,
+
+    /// UDP address for the team's links [default: 0.0.0.0:4480]
+    #[arg(long, value_name = "IP:PORT", env = "P2PSP_SPLITTER_LISTEN", help_heading = "Team")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Address for the channel link, as peers reach this machine; may be given more than once
+    /// [default: this machine's own address]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "P2PSP_SPLITTER_ADVERTISE",
+        value_delimiter = ',',
+        help_heading = "Team"
+    )]
+    pub(crate) advertise: Option<Vec<String>>,
+    /// File with the channel's private key, made if there is none; without it each start makes a new channel
+    #[arg(long, value_name = "FILE", env = "P2PSP_SPLITTER_KEY", value_hint = ValueHint::FilePath,
+          help_heading = "Team")]
+    pub(crate) key: Option<PathBuf>,
+    /// Most peers in the team, at most 512 [default: 128]
+    #[arg(long, value_name = "PEERS", env = "P2PSP_SPLITTER_TEAM_SIZE", help_heading = "Team")]
+    pub(crate) team_size: Option<u16>,
+    /// Most that this machine sends, all links together [default: 100M]
+    #[arg(long, value_name = "BITRATE", env = "P2PSP_SPLITTER_UPLINK", help_heading = "Team")]
+    pub(crate) uplink: Option<BitRate>,
+    /// Longest time for saying goodbye when asked to leave [default: 3s]
+    #[arg(long, value_name = "DURATION", env = "P2PSP_SPLITTER_GRACE", help_heading = "Team")]
+    pub(crate) grace: Option<Span>,
+}
+
+impl SplitterArgs {
+    const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
+  p2psp splitter                                    the test card, on UDP port 4480
+  p2psp splitter --key channel.key --advertise tv.example.org:4480
+  p2psp splitter --input film.ts --loop
+  ffmpeg -re -i film.mkv -c copy -f mpegts - | p2psp splitter --input -
+  p2psp splitter --input 'exec:ffmpeg -f v4l2 -i /dev/video0 -c:v libx264 -g 30 -f mpegts -'
+  p2psp splitter --input push:127.0.0.1:8000/live
+  ffmpeg -re -i film.mkv -c copy -f mpegts -method PUT http://127.0.0.1:8000/live";
+}

@@ -1,0 +1,172 @@
+//! What the commands do: settings into a runtime, the runtime until it ends, its end into an exit code.
+
+use crate::{
+    cli::{ConfigCommand, PeerArgs, PrintCommand, ReportArgs, SplitterArgs},
+    exit::{Code, Failure},
+    report::{Report, print},
+    settings::{self, Defaults, Sources, merge},
+    signals::Stop,
+};
+use p2psp_net::Identity;
+use serde::Serialize;
+use std::{net::SocketAddr, path::Path, process};
+use tracing::info;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The ready line of a splitter.
+#[derive(Serialize)]
+struct SplitterReady<'a> {
+    role: &'static str,
+    version: &'static str,
+    pid: u32,
+    channel: String,
+    link: &'a str,
+    listen: SocketAddr,
+    epoch: u32,
+    /// Where the source is pushed to, if it is.
+    ingest: Option<SocketAddr>,
+}
+
+/// The ready line of a peer.
+#[derive(Serialize)]
+struct PeerReady<'a> {
+    role: &'static str,
+    version: &'static str,
+    pid: u32,
+    peer: String,
+    channel: String,
+    listen: SocketAddr,
+    player: Option<&'a str>,
+    live: Option<String>,
+    stats: Option<String>,
+}
+
+/// Runs a splitter to its end.
+pub(crate) async fn splitter(args: SplitterArgs, report: ReportArgs) -> Result<(), Failure> {
+    if report.stop_on_eof && args.input.as_deref() == Some("-") {
+        let line =
+            "--stop-on-eof and --input - both want standard input; the source's end ends the splitter anyway";
+        return Err(Failure::new(Code::Usage, line));
+    }
+    let stop = listen(&report)?;
+    let config = settings::splitter(&args, identity(args.key.as_deref())?)?;
+    if args.key.is_none() {
+        info!("a new channel for this run; --key FILE keeps the channel link over restarts");
+    }
+    let running = p2psp_splitter::Running::start(config).await.map_err(|error| {
+        let usage = matches!(error, p2psp_splitter::StartError::Config(_));
+        Failure::of(if usage { Code::Usage } else { Code::Runtime }, &error)
+    })?;
+    let report = Report::new(report);
+    let link = running.link().to_string();
+    let ready = SplitterReady {
+        role: "splitter",
+        version: VERSION,
+        pid: process::id(),
+        channel: running.link().channel.to_string(),
+        link: &link,
+        listen: running.local_addr(),
+        epoch: running.epoch().0,
+        ingest: running.ingest_addr(),
+    };
+    let mut lines = vec![("channel link", link.clone()), ("watch with", format!("p2psp peer '{link}'"))];
+    lines.extend(ready.ingest.map(|address| ("source", format!("awaited at {address}"))));
+    report.ready(&ready, &lines);
+
+    let stats = running.stats();
+    let outcome = tokio::select! {
+        outcome = running.run_until(stop.asked()) => outcome,
+        never = report.stats(|| stats.newest()) => match never {},
+    };
+    report.last(&stats.newest());
+    outcome
+        .map(|ended| info!(?ended, "the splitter has ended"))
+        .map_err(|error| Failure::of(Code::Runtime, &error))
+}
+
+/// Runs a peer to its end.
+pub(crate) async fn peer(args: PeerArgs, report: ReportArgs) -> Result<(), Failure> {
+    let stop = listen(&report)?;
+    let config = settings::peer(&args, identity(args.key.as_deref())?)?;
+    let channel = config.link.channel;
+    let running = p2psp_peer::Running::start(config).await.map_err(|error| {
+        let code = if error.is_unreachable() { Code::NoSeat } else { Code::Runtime };
+        Failure::of(code, &error)
+    })?;
+    let report = Report::new(report);
+    let player = running.player_url().map(str::to_owned);
+    let below = |path: &str| player.as_ref().map(|url| format!("{url}{path}"));
+    let ready = PeerReady {
+        role: "peer",
+        version: VERSION,
+        pid: process::id(),
+        peer: running.peer_id().to_string(),
+        channel: channel.to_string(),
+        listen: running.local_addr(),
+        player: player.as_deref(),
+        live: below("live"),
+        stats: below("stats"),
+    };
+    let lines = match (&player, &ready.live) {
+        (Some(page), Some(live)) => vec![("player page", page.clone()), ("stream", live.clone())],
+        _ => vec![("relaying", "no player is served".to_owned())],
+    };
+    report.ready(&ready, &lines);
+
+    let stats = running.stats();
+    let outcome = tokio::select! {
+        outcome = running.run_until(stop.asked()) => outcome,
+        never = report.stats(|| stats.newest()) => match never {},
+    };
+    report.last(&stats.newest());
+    outcome.map(|ended| info!(?ended, "the peer has ended")).map_err(|error| {
+        let code = if error.is_no_seat() { Code::NoSeat } else { Code::Runtime };
+        Failure::of(code, &error)
+    })
+}
+
+/// Checks or shows settings.
+pub(crate) fn config(command: ConfigCommand, sources: &Sources) -> Result<(), Failure> {
+    match command {
+        ConfigCommand::Check => {
+            // Values that parse may still not fit together.
+            settings::splitter(&sources.file.splitter, Identity::generate())?;
+            if sources.file.peer.link.is_some() {
+                settings::peer(&sources.file.peer, Identity::generate())?;
+            }
+            print("the settings are right");
+        }
+        ConfigCommand::Print(PrintCommand::Splitter(args)) => {
+            let args = merge(&*args, &sources.file.splitter);
+            settings::splitter(&args, Identity::generate())?;
+            print_table("splitter", &merge(&args, &Defaults::splitter()));
+        }
+        ConfigCommand::Print(PrintCommand::Peer(args)) => {
+            print_table("peer", &merge(&*args, &merge(&sources.file.peer, &Defaults::peer())));
+        }
+    }
+    Ok(())
+}
+
+/// Settings as a table of a settings file, without their secrets.
+fn print_table(name: &str, settings: &impl Serialize) {
+    let mut table = toml::Table::try_from(settings).expect("settings are tables of texts and numbers");
+    if table.contains_key("password") {
+        table.insert("password".to_owned(), "(set)".into());
+    }
+    print(format!("[{name}]\n{table}").trim_end());
+}
+
+fn listen(report: &ReportArgs) -> Result<Stop, Failure> {
+    Stop::listen(report.stop_on_eof)
+        .map_err(|error| Failure::new(Code::Runtime, format!("cannot listen to signals: {error}")))
+}
+
+/// The key of a file, or a new one for this run.
+fn identity(key: Option<&Path>) -> Result<Identity, Failure> {
+    match key {
+        Some(path) => Identity::load_or_create(path).map_err(|error| Failure::of(Code::Runtime, &error)),
+        None => Ok(Identity::generate()),
+    }
+}

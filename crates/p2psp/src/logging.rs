@@ -1,0 +1,59 @@
+//! The log on standard error. Standard output is for what programs and people asked to be told.
+
+use crate::{cli::LogFormat, settings::SettingsError};
+use std::io::{IsTerminal, stderr};
+use tracing_subscriber::{EnvFilter, fmt};
+
+/// What is logged when nobody says.
+const DEFAULT_FILTER: &str = "info";
+
+/// Starts the log. `filter` is a level or a filter in `RUST_LOG`'s syntax; `None` asks `RUST_LOG`.
+///
+/// # Errors
+///
+/// The filter does not parse.
+pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<(), SettingsError> {
+    let filter = match filter {
+        Some(text) => parse(text)?,
+        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER)),
+    };
+    let builder = fmt().with_env_filter(filter).with_writer(stderr);
+    match format {
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => {
+            let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            builder.with_ansi(colour).with_target(false).init();
+        }
+    }
+    Ok(())
+}
+
+fn parse(text: &str) -> Result<EnvFilter, SettingsError> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let wrong = |problem: String| SettingsError::Value { setting: "log_level", problem };
+    let is_name = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if is_name && !LEVELS.contains(&text.to_ascii_lowercase().as_str()) {
+        // A bare word is taken for a target by the filter's grammar, which would silence everything.
+        return Err(wrong(format!(
+            "`{text}` is none of {}; for one module write p2psp_net=debug",
+            LEVELS.join(", ")
+        )));
+    }
+    EnvFilter::try_new(text).map_err(|error| wrong(format!("`{text}` is no filter: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_checked() {
+        for text in ["info", "DEBUG", "warn,p2psp_net=trace"] {
+            assert!(parse(text).is_ok(), "{text}");
+        }
+        for text in ["verbose", "info,p2psp=loud"] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with("log_level: "), "{error}");
+        }
+    }
+}
