@@ -1,0 +1,235 @@
+//! What a peer or a splitter says when it cannot do what it was asked to: one line with the cause and the next step, and a
+//! documented exit code.
+
+use crate::doors::TempFile;
+use p2psp_tests::{
+    cli,
+    process::{LEAVE, Process},
+    team::{Peer, Splitter, Team},
+};
+use std::{
+    net::{SocketAddr, TcpListener, UdpSocket},
+    time::{Duration, Instant},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const NONE: [&str; 0] = [];
+/// Some channel's key.
+const KEY: &str = "dvrhx4hqlafkfnr4azbzhdykxcgsdpgv6jaltqkz5hj7y3wjm2xq";
+
+/// Runs to the end, which must have this exit code; gives the last line of its log, which must contain all of `says`.
+#[track_caller]
+fn fails(arguments: &[&str], code: i32, says: &[&str]) {
+    let mut process = cli::start(arguments[0], arguments);
+    process.exits_with(code, Duration::from_secs(60));
+    assert_tells(&process, says);
+}
+
+/// The last line of the log names cause and next step, once.
+#[track_caller]
+fn assert_tells(process: &Process, says: &[&str]) {
+    let log = process.log();
+    let last = log.lines().last().unwrap_or_default();
+    for part in says {
+        assert!(last.contains(part), "{part:?} is not in the last line of:\n{log}");
+    }
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+#[test]
+fn links_that_do_not_parse() {
+    let other_key = format!("p2psp://{}@127.0.0.1:4480", &KEY[1..]);
+    for (link, says) in [
+        ("127.0.0.1:4480", "begins with p2psp://"),
+        ("http://127.0.0.1:4480", "begins with p2psp://"),
+        ("p2psp://127.0.0.1:4480", "before an @"),
+        ("p2psp://short@127.0.0.1:4480", "channel key is wrong"),
+        (&other_key, "channel key is wrong"),
+        (&format!("p2psp://{KEY}@127.0.0.1"), "is not host:port"),
+        (&format!("p2psp://{KEY}@127.0.0.1:0"), "is not host:port"),
+        (&format!("p2psp://{KEY}@127.0.0.1:4480/live"), "no path"),
+        (&format!("p2psp://{KEY}@127.0.0.1:4480/?{}", "x".repeat(5_000)), "at most"),
+    ] {
+        fails(&["peer", link], 2, &["link", says]);
+    }
+    fails(&["peer"], 2, &["link", "the channel link that the splitter printed"]);
+}
+
+/// The line of a refusal is the last one, at once, and not after the time for joining.
+#[test]
+fn a_key_that_does_not_match() {
+    let splitter = Splitter::start(&["--input", "testcard"]);
+    let started = Instant::now();
+    fails(
+        &["peer", &format!("p2psp://{KEY}@{}", splitter.listen), "--player", "127.0.0.1:0"],
+        3,
+        &["does not hold the channel's key", "get a fresh channel link"],
+    );
+    assert!(started.elapsed() < Duration::from_secs(10), "after {:?}", started.elapsed());
+    // And the splitter serves those with the right one.
+    Peer::start("peer", &splitter.link, &NONE).wait_played(1, PATIENCE);
+}
+
+#[test]
+fn udp_ports_in_use() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = socket.local_addr().unwrap().to_string();
+    let says = ["cannot listen on udp", &taken, "in use", "choose another port"];
+    fails(&["splitter", "--listen", &taken], 1, &says);
+    let link = format!("p2psp://{KEY}@127.0.0.1:4480");
+    fails(&["peer", &link, "--listen", &taken, "--player", "127.0.0.1:0"], 1, &says);
+}
+
+#[test]
+fn player_ports_in_use() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
+    let port = taken.split(':').next_back().unwrap();
+    let link = format!("p2psp://{KEY}@127.0.0.1:4480");
+    fails(&["peer", &link, "--player", &taken], 1, &["player port", port, "in use", "--player"]);
+
+    let splitter = Splitter::start(&["--input", "testcard"]);
+    let next = Peer::start("peer", &splitter.link, &["--player", &taken, "--player-next-free"]);
+    assert!(next.player.port() > listener.local_addr().unwrap().port(), "{}", next.player);
+    next.wait_played(1, PATIENCE);
+}
+
+#[test]
+fn ingest_ports_in_use() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
+    let says = ["cannot listen for the source on", &taken, "choose another port"];
+    fails(&["splitter", "--listen", "127.0.0.1:0", "--input", &format!("push:{taken}")], 1, &says);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = socket.local_addr().unwrap().to_string();
+    let says = ["cannot listen for the source on", &taken, "choose another port"];
+    fails(&["splitter", "--listen", "127.0.0.1:0", "--input", &format!("udp://{taken}")], 1, &says);
+}
+
+#[test]
+fn a_splitter_that_cannot_be_reached() {
+    // Nobody listens there.
+    let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let link = format!("p2psp://{KEY}@{closed}");
+    let says = ["cannot reach the splitter at", "check that it runs", "firewalls"];
+    fails(&["peer", &link, "--player", "127.0.0.1:0", "--join-timeout", "2s"], 3, &says);
+    // Somebody listens, and says nothing.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let link = format!("p2psp://{KEY}@{}", silent.local_addr().unwrap());
+    fails(&["peer", &link, "--player", "127.0.0.1:0", "--join-timeout", "2s"], 3, &says);
+}
+
+#[test]
+fn a_splitter_that_has_no_address() {
+    let link = format!("p2psp://{KEY}@no-such-host.invalid:4480");
+    fails(
+        &["peer", &link, "--player", "127.0.0.1:0"],
+        3,
+        &["cannot find the address of no-such-host.invalid", "check the channel link"],
+    );
+}
+
+/// The one too many is told, and gets its seat when somebody leaves.
+#[test]
+fn a_full_team() {
+    let splitter = Splitter::start(&["--input", "testcard", "--team-size", "2"]);
+    let mut team = Team::of(splitter, 2);
+    team.wait_complete();
+    let link = team.splitter.link.clone();
+    let says = ["gave no seat", "the team is full", "--team-size"];
+    fails(
+        &["peer", &link, "--listen", "127.0.0.1:0", "--player", "127.0.0.1:0", "--join-timeout", "2s"],
+        3,
+        &says,
+    );
+    team.splitter.process.wait_log("refused", PATIENCE);
+
+    let patient = Peer::start("patient peer", &link, &NONE);
+    patient.process.wait_log("the team is full", PATIENCE);
+    let refused = patient.wait_stats("trouble", |stats| {
+        stats["trouble"].as_str().is_some_and(|trouble| trouble.contains("full"))
+    });
+    assert_eq!(refused["state"], "joining", "{refused:#}");
+    team.peers.pop().unwrap().process.terminate();
+    patient.wait_played(1, PATIENCE);
+}
+
+/// Two splitters with one key: on one port the second does not start; on two ports each has a team of its own, and no peer
+/// mixes their streams.
+#[test]
+fn two_splitters_on_one_channel() {
+    let key = TempFile::new("twice.key", b"");
+    std::fs::remove_file(&key.0).unwrap();
+    let first = Splitter::start(&["--input", "testcard", "--key", key.path()]);
+    let listen = first.listen.to_string();
+    fails(
+        &["splitter", "--listen", &listen, "--key", key.path()],
+        1,
+        &["cannot listen on udp", &listen, "in use"],
+    );
+
+    let second = Splitter::start(&["--input", "testcard:640x368", "--key", key.path()]);
+    let channel = |splitter: &Splitter| splitter.link.split('@').next().unwrap().to_owned();
+    assert_eq!(channel(&first), channel(&second));
+    let mut teams = [Team::of(first, 2), Team::of(second, 2)];
+    let players = [teams[0].play(), teams[1].play()];
+    for player in players.iter().flatten() {
+        player.wait_bytes(60_000, PATIENCE);
+    }
+    for team in &teams {
+        team.peers[0].wait_stats("a team of two", |stats| stats["team_peers"] == 2);
+        team.splitter.process.terminate();
+    }
+    let outputs =
+        players.map(|players| players.into_iter().map(|player| player.finish()).collect::<Vec<_>>());
+    for (own, other) in [(0, 1), (1, 0)] {
+        let (one, two) = (&outputs[own][0], &outputs[own][1]);
+        let shorter = one.len().min(two.len());
+        assert_eq!(one[one.len() - shorter..], two[two.len() - shorter..], "peers of one team differ");
+        assert_ne!(outputs[own][0][..2_000], outputs[other][0][..2_000], "the teams play the same");
+    }
+    teams.iter_mut().for_each(Team::ends);
+}
+
+/// Keys that others can read, or that are none.
+#[test]
+fn key_files_that_cannot_be_used() {
+    use std::os::unix::fs::PermissionsExt;
+    let garbage = TempFile::new("garbage.key", b"hello");
+    std::fs::set_permissions(&garbage.0, std::fs::Permissions::from_mode(0o600)).unwrap();
+    fails(
+        &["splitter", "--listen", "127.0.0.1:0", "--key", garbage.path()],
+        1,
+        &["holds no Ed25519 private key", "openssl"],
+    );
+    std::fs::set_permissions(&garbage.0, std::fs::Permissions::from_mode(0o644)).unwrap();
+    fails(
+        &["splitter", "--listen", "127.0.0.1:0", "--key", garbage.path()],
+        1,
+        &["others can read", "chmod 600"],
+    );
+    fails(
+        &["splitter", "--listen", "127.0.0.1:0", "--key", "/proc/nowhere/k"],
+        1,
+        &["key file /proc/nowhere/k"],
+    );
+}
+
+/// What is not QUIC's or another version's is no reason for a peer to wait longer than it was told.
+#[test]
+fn an_answer_of_another_protocol() {
+    let echo = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address: SocketAddr = echo.local_addr().unwrap();
+    echo.set_read_timeout(Some(PATIENCE)).unwrap();
+    let speaker = std::thread::spawn(move || {
+        let mut datagram = [0; 2_048];
+        while let Ok((_, from)) = echo.recv_from(&mut datagram) {
+            echo.send_to(b"SIP/2.0 400 Bad Request\r\n\r\n", from).ok();
+        }
+    });
+    let link = format!("p2psp://{KEY}@{address}");
+    let mut peer = cli::start("peer", &["peer", &link, "--player", "127.0.0.1:0", "--join-timeout", "2s"]);
+    peer.exits_with(3, LEAVE);
+    assert_tells(&peer, &["cannot reach the splitter", "check that it runs"]);
+    drop(speaker);
+}

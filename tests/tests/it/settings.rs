@@ -1,0 +1,125 @@
+//! Settings from a file, the environment and flags; names that are not known; exit codes of a wrong command line.
+
+use crate::doors::TempFile;
+use p2psp_tests::{cli, process::Process};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs with further variables to the end.
+fn run(variables: &[(&str, &str)], arguments: &[&str]) -> (i32, String, String) {
+    let mut process = Process::start("p2psp", cli::command(arguments).envs(variables.iter().copied()));
+    let code = process.ended(PATIENCE).code().expect("an exit code");
+    (code, process.out(), process.log())
+}
+
+/// The later wins: file, then variable, then flag; what nobody sets has its default.
+#[test]
+fn the_later_place_wins() {
+    let file = TempFile::new(
+        "precedence.toml",
+        b"[splitter]\nlisten = \"127.0.0.1:1001\"\nuplink = \"11M\"\nteam_size = 11\non_end = \"wait\"\n",
+    );
+    let variables = [("P2PSP_SPLITTER_UPLINK", "22M"), ("P2PSP_SPLITTER_TEAM_SIZE", "22")];
+    let arguments = ["config", "print", "splitter", "--config", file.path(), "--team-size", "33"];
+    let (code, out, log) = run(&variables, &arguments);
+    assert_eq!(code, 0, "{log}");
+    for line in [
+        "listen = \"127.0.0.1:1001\"",
+        "uplink = \"22M\"",
+        "team_size = 33",
+        "on_end = \"wait\"",
+        "wait_peers = 0",
+    ] {
+        assert!(out.lines().any(|shown| shown == line), "{line} is not in:\n{out}");
+    }
+    // What is printed is a settings file that means the same.
+    let printed = TempFile::new("printed.toml", out.as_bytes());
+    assert_eq!(run(&[], &["config", "check", "--config", printed.path()]).0, 0);
+    assert_eq!(run(&[], &["config", "print", "splitter", "--config", printed.path()]).1, out);
+}
+
+/// A name that is not known is an error that suggests the right one, in whichever place.
+#[test]
+fn unknown_names_are_errors_with_a_suggestion() {
+    let file = TempFile::new("unknown.toml", b"[peer]\n\nuplnk = \"5M\"\n");
+    let misplaced = TempFile::new("misplaced.toml", b"[splitter]\nplayer = \"127.0.0.1:1\"\n");
+    let wrong = TempFile::new("wrong.toml", b"[peer]\nuplink = \"much\"\n");
+    let broken = TempFile::new("broken.toml", b"[peer\n");
+    for (variables, arguments, says) in [
+        (
+            &[][..],
+            &["config", "check", "--config", file.path()][..],
+            &["line 3", "unknown key `uplnk` in [peer]", "did you mean `uplink`?"][..],
+        ),
+        (&[], &["peer", "--config", file.path()], &["unknown key `uplnk`", "did you mean `uplink`?"]),
+        (
+            &[],
+            &["config", "check", "--config", misplaced.path()],
+            &["unknown key `player`", "it belongs in [peer]"],
+        ),
+        (&[], &["config", "check", "--config", wrong.path()], &["4M, 2500k"]),
+        (&[], &["config", "check", "--config", broken.path()], &["is not right"]),
+        (
+            &[],
+            &["config", "check", "--config", "/nowhere.toml"],
+            &["cannot read the settings file /nowhere.toml", "check the path"],
+        ),
+        (
+            &[("P2PSP_PEER_UPLNK", "5M")],
+            &["config", "check"],
+            &["unknown variable P2PSP_PEER_UPLNK", "did you mean `P2PSP_PEER_UPLINK`?"],
+        ),
+        (&[("P2PSP_PEER_UPLINK", "much")], &["config", "print", "peer"], &["4M, 2500k"]),
+        (&[], &["peer", "--uplnk", "5M"], &["--uplnk", "--uplink"]),
+        (&[], &["splitter", "--input", "srt://somewhere:1"], &["input", "srt://"]),
+        (&[], &["splitter", "--input", "udp://nowhere"], &["input", "127.0.0.1:8001"]),
+        (&[], &["splitter", "--team-size", "513"], &["team_size", "1 to 512"]),
+        (&[], &["splitter", "--password", "x", "--input", "testcard"], &["only push:"]),
+        (&[], &["relay"], &["relay"]),
+        (&[], &["demo", "--peers", "0"], &["--peers"]),
+    ] {
+        let (code, out, log) = run(variables, arguments);
+        assert_eq!(code, 2, "{arguments:?}: {out}\n{log}");
+        for part in says {
+            assert!(log.contains(part), "{arguments:?}: {part:?} is not in:\n{log}");
+        }
+    }
+}
+
+/// Secrets are set, not shown.
+#[test]
+fn passwords_are_not_shown() {
+    let variables = [("P2PSP_SPLITTER_PASSWORD", "hunter2")];
+    let (code, out, log) = run(&variables, &["config", "print", "splitter", "--input", "push:127.0.0.1:0"]);
+    assert_eq!(code, 0, "{log}");
+    assert!(out.contains("password = \"(set)\""), "{out}");
+    let (_, help, _) = run(&variables, &["splitter", "--help"]);
+    for text in [&out, &log, &help] {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn help_and_version() {
+    let (code, out, _) = run(&[], &["--help"]);
+    assert_eq!(code, 0);
+    for part in ["splitter", "peer", "demo", "Exit codes", "130, 143"] {
+        assert!(out.contains(part), "{part:?} is not in:\n{out}");
+    }
+    assert_eq!(run(&[], &["--version"]).0, 0);
+}
+
+/// Logs as JSON are objects, one a line.
+#[test]
+fn logs_as_json() {
+    let (code, _, log) =
+        run(&[], &["splitter", "--input", "/nowhere.ts", "--listen", "127.0.0.1:0", "--log", "json"]);
+    assert_eq!(code, 1);
+    assert!(!log.is_empty());
+    for line in log.lines() {
+        let line: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert!(line["level"].is_string() && line["timestamp"].is_string(), "{line}");
+    }
+}
