@@ -1,7 +1,7 @@
 //! A running peer: starts node and player port, watches over both, and takes them down in order.
 
 use crate::{
-    bridge::Bridge,
+    bridge::{Bridge, millis},
     config::{Config, Player},
     error::{Ended, RunError, StartError},
     progress::{Progress, Trouble},
@@ -50,6 +50,7 @@ struct PlayerPort {
     url: String,
     address: SocketAddr,
     stats: Box<dyn Fn() -> PlayoutStats + Send + Sync>,
+    first_byte: Box<dyn Fn() -> Option<Instant> + Send + Sync>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<ShutdownReport>,
 }
@@ -205,7 +206,11 @@ impl Running {
             .with_progress(&self.progress.borrow(), self.started.elapsed())
             .with_machine(&figures);
         snapshot.net = self.handle.stats();
-        snapshot.playout = self.player.as_ref().map(|player| (player.stats)());
+        if let Some(player) = &self.player {
+            snapshot.playout = Some((player.stats)());
+            let first_byte = (player.first_byte)();
+            snapshot.first_byte_ms = first_byte.map(|at| millis(at.saturating_duration_since(self.started)));
+        }
         self.stats.send_replace(snapshot);
     }
 
@@ -278,7 +283,8 @@ async fn open_player(
         }
     };
     let (stop, stopped) = oneshot::channel::<()>();
-    let (url, address, stats) = (server.player_url(), server.local_addr(), Box::new(server.stats()));
+    let (url, address) = (server.player_url(), server.local_addr());
+    let (stats, first_byte) = (Box::new(server.stats()), Box::new(server.first_byte()));
     let task = tasks::spawn(
         "player port",
         server.run(async {
@@ -286,7 +292,7 @@ async fn open_player(
             stopped.await.ok();
         }),
     );
-    Ok(PlayerPort { url, address, stats, stop, task })
+    Ok(PlayerPort { url, address, stats, first_byte, stop, task })
 }
 
 impl PlayerPort {

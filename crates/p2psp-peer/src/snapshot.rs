@@ -66,6 +66,8 @@ pub struct Snapshot {
     pub welcome_ms: Option<u64>,
     /// From the start to the first chunk that was played: from then on a player gets its first byte at once.
     pub first_play_ms: Option<u64>,
+    /// From the start to the first byte that went to a player.
+    pub first_byte_ms: Option<u64>,
 
     /// How far the newest chunk held is ahead of the play-out.
     pub buffer_ms: u64,
@@ -168,6 +170,7 @@ impl Snapshot {
             teammates_linked: 0,
             welcome_ms: None,
             first_play_ms: None,
+            first_byte_ms: None,
             buffer_ms: 0,
             buffered_chunks: 0,
             delay_ms: None,

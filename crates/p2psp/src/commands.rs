@@ -51,9 +51,6 @@ pub(crate) async fn splitter(args: SplitterArgs, report: ReportArgs) -> Result<(
     }
     let stop = listen(&report)?;
     let config = settings::splitter(&args, identity(args.key.as_deref())?)?;
-    if args.key.is_none() {
-        info!("a new channel for this run; --key FILE keeps the channel link over restarts");
-    }
     let running = p2psp_splitter::Running::start(config).await.map_err(|error| {
         let usage = matches!(error, p2psp_splitter::StartError::Config(_));
         Failure::of(if usage { Code::Usage } else { Code::Runtime }, &error)
@@ -73,6 +70,9 @@ pub(crate) async fn splitter(args: SplitterArgs, report: ReportArgs) -> Result<(
     let mut lines = vec![("channel link", link.clone()), ("watch with", format!("p2psp peer '{link}'"))];
     lines.extend(ready.ingest.map(|address| ("source", format!("awaited at {address}"))));
     report.ready(&ready, &lines);
+    if args.key.is_none() {
+        info!("the channel is new with each start; --key FILE keeps its link");
+    }
 
     let stats = running.stats();
     let outcome = tokio::select! {

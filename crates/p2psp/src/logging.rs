@@ -17,7 +17,8 @@ pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<(), Setti
         Some(text) => parse(text)?,
         None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER)),
     };
-    let builder = fmt().with_env_filter(filter).with_writer(stderr);
+    // A log whose reader is gone is dropped: telling of that on standard error would end the process.
+    let builder = fmt().with_env_filter(filter).with_writer(stderr).log_internal_errors(false);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Text => {

@@ -12,26 +12,31 @@ mod signals;
 mod units;
 
 use clap::{CommandFactory, FromArgMatches};
-use cli::{Cli, Command};
+use cli::{Cli, Command, LogFormat};
 use exit::{Code, Failure};
 use settings::merge;
-use std::process::ExitCode;
+use std::{
+    io::{Write, stderr},
+    process::ExitCode,
+};
 
 fn main() -> ExitCode {
-    match run() {
+    let mut log = LogFormat::Text;
+    match run(&mut log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if tracing::dispatcher::has_been_set() {
-                tracing::error!("{failure}");
-            } else {
-                eprintln!("p2psp: {failure}");
+            match log {
+                // A filter must not hide why the process ended; a reader that is gone reads nothing.
+                LogFormat::Text => writeln!(stderr(), "p2psp: {failure}").unwrap_or_default(),
+                LogFormat::Json => tracing::error!("{failure}"),
             }
             failure.code()
         }
     }
 }
 
-fn run() -> Result<(), Failure> {
+/// Does what the command line says; `log` is how a failure is to be told.
+fn run(log: &mut LogFormat) -> Result<(), Failure> {
     // Help names variables; their values may be secrets.
     let command = hide_values(Cli::command());
     let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
@@ -40,6 +45,7 @@ fn run() -> Result<(), Failure> {
         return commands::config(command, &sources);
     }
     logging::start(sources.log, sources.log_level.as_deref())?;
+    *log = sources.log;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

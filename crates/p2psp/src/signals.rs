@@ -35,8 +35,8 @@ impl Stop {
             let sender = sender.clone();
             async move {
                 let first = either(&mut interrupt, &mut terminate).await;
-                info!(signal = first.as_raw_value(), "leaving; a second signal ends at once");
                 sender.send_replace(true);
+                info!(signal = first.as_raw_value(), "leaving; a second signal ends at once");
                 let second = either(&mut interrupt, &mut terminate).await;
                 warn!(signal = second.as_raw_value(), "ended at once");
                 process::exit(SIGNAL_BASE + second.as_raw_value());
@@ -47,8 +47,8 @@ impl Stop {
                 let mut input = tokio::io::stdin();
                 let mut ignored = [0; 256];
                 while input.read(&mut ignored).await.is_ok_and(|bytes| bytes > 0) {}
-                info!("standard input is closed; leaving");
                 sender.send_replace(true);
+                info!("standard input is closed; leaving");
             }));
         }
         Ok(Self { asked })

@@ -127,6 +127,9 @@ impl StreamBody {
         }
         let bytes = batch.remaining();
         self.counters.bytes.fetch_add(wide(bytes), Relaxed);
+        if bytes > 0 {
+            self.counters.first_byte.get_or_init(std::time::Instant::now);
+        }
         // A full batch means that there is more; anything less is the live edge, where units come one by one.
         let full = bytes >= self.batch_bytes_max || batch.parts() >= BATCH_PARTS_MAX;
         if !full && !self.write_interval.is_zero() {

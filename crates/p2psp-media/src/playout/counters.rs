@@ -1,6 +1,8 @@
 //! Counters of the player port. Owns their names; who shows them is someone else's business.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -39,6 +41,7 @@ pub(super) struct Counters {
     pub(super) players: AtomicU64,
     pub(super) players_total: AtomicU64,
     pub(super) bytes: AtomicU64,
+    pub(super) first_byte: OnceLock<Instant>,
     pub(super) stalled: AtomicU64,
     pub(super) idle: AtomicU64,
     pub(super) refused_host: AtomicU64,

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Request;
 use hyper::body::Incoming;
@@ -36,14 +36,14 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub enum BindError {
     /// Someone else listens there.
     #[error(
-        "player port {port} on {ip} is in use by another program: choose another with --player-port, or 0 for any \
+        "player port {port} on {ip} is in use by another program: choose another port with --player, or 0 for any \
          free one",
         port = .0.port(), ip = .0.ip()
     )]
     InUse(SocketAddr),
     /// The system reserves the port.
     #[error(
-        "player port {port} needs privileges that this process lacks: choose one above 1023 with --player-port",
+        "player port {port} needs privileges that this process lacks: choose one above 1023 with --player",
         port = .0.port()
     )]
     Denied(SocketAddr),
@@ -129,6 +129,12 @@ impl PlayoutServer {
     pub fn stats(&self) -> impl Fn() -> PlayoutStats + Send + Sync + 'static {
         let app = Arc::clone(&self.app);
         move || app.snapshot()
+    }
+
+    /// A function that gives when the first stream byte of all went to a player.
+    pub fn first_byte(&self) -> impl Fn() -> Option<Instant> + Send + Sync + 'static {
+        let app = Arc::clone(&self.app);
+        move || app.counters.first_byte.get().copied()
     }
 
     /// Serves until `shutdown` ends; then takes no more connections, lets streams send what the ring still holds for
