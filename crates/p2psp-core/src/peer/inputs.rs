@@ -2,7 +2,7 @@
 
 use super::{Link, Peer, PeerEvent, life::Life};
 use crate::{CloseCode, Instant, LinkDown, LinkId, Output, guard::Guard};
-use p2psp_wire::{Control, Hello, PeerId, RosterDelta, Slot};
+use p2psp_wire::{Control, Departure, DepartureReason, Hello, PeerId, RosterDelta, Slot};
 use std::time::Duration;
 
 /// How long a link may be up before the roster says whose it is.
@@ -153,7 +153,7 @@ impl Peer {
         }
         seat.view = Some((snapshot_view.0, delta.view));
         for departure in delta.left {
-            self.on_departed(now, departure.slot);
+            self.on_departed(now, departure);
         }
         for member in delta.joined.into_iter().filter(|member| member.peer != me && member.peer != splitter) {
             let (slot, peer) = (member.slot, member.peer);
@@ -169,9 +169,13 @@ impl Peer {
     }
 
     /// The splitter says that a member is gone: nothing is sent there any more, and its link has no purpose (R-CRASH-3).
-    fn on_departed(&mut self, now: Instant, slot: Slot) {
+    fn on_departed(&mut self, now: Instant, departure: Departure) {
+        let slot = departure.slot;
         let Some(seat) = &mut self.seat else { return };
         let link = seat.team.link(slot);
+        if let Some(link) = link.filter(|_| departure.reason == DepartureReason::Goodbye) {
+            seat.team.say_goodbye(now, link);
+        }
         seat.team.leave(slot);
         seat.forget_member(slot);
         if let Some(link) = link {
@@ -192,9 +196,8 @@ impl Peer {
                 }
             }
             (Control::Goodbye(_), _) => {
-                if let Some(slot) = slot {
+                if let Some(slot) = seat.team.say_goodbye(now, link) {
                     seat.relay.forget(slot);
-                    seat.team.unlink(now, link);
                 }
                 self.set_deadline(link, Some(now + STRANGER_WAIT));
             }

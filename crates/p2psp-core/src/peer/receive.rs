@@ -45,7 +45,8 @@ impl Peer {
         let splitter = self.life.splitter_link() == Some(link);
         let count = chunks.len();
         let Some(seat) = &mut self.seat else { return };
-        let from = seat.team.slot_of_link(link);
+        let from = seat.team.sender(link);
+        let leaving = seat.team.slot_of_link(link).is_none();
         if from.is_none() && !splitter {
             // The roster may name the sender only a moment later.
             self.stats.chunks_unexpected += count as u64;
@@ -98,6 +99,11 @@ impl Peer {
             let sent_us = seat.welcome.epoch_unix_us.saturating_add(time.as_micros());
             let now_us = self.config.origin_unix_us.saturating_add(now.as_micros());
             self.delays.record(Duration::from_micros(now_us.saturating_sub(sent_us)));
+            // A leaver's last chunks say nothing about who is silent.
+            if right != Right::Turn && !leaving {
+                seat.watch.on_chunk(now, origin);
+                seat.routes.on_heard(origin);
+            }
             match right {
                 Right::Turn => {
                     self.stats.chunks_from_splitter += 1;
@@ -105,15 +111,9 @@ impl Peer {
                 }
                 Right::Origin => {
                     self.stats.chunks_from_teammates += 1;
-                    seat.watch.on_chunk(now, origin);
-                    seat.routes.on_heard(origin);
                     first_hand.push(chunk);
                 }
-                Right::Proxy | Right::Pull => {
-                    self.stats.chunks_from_teammates += 1;
-                    seat.watch.on_chunk(now, origin);
-                    seat.routes.on_heard(origin);
-                }
+                Right::Proxy | Right::Pull => self.stats.chunks_from_teammates += 1,
             }
         }
         self.stats.prunes_sent += surplus.len() as u64;
@@ -160,7 +160,9 @@ impl Peer {
         let origins = seat.watch.newly_silent(now);
         let silent = |slot: &Slot| {
             let unlinked = seat.team.link(*slot).is_none();
-            (unlinked || seat.watch.was_heard(*slot)) && seat.watch.is_silent(now, *slot, seat.joined)
+            // A newcomer's link takes a moment to come up.
+            let since = seat.team.since(*slot).unwrap_or(seat.joined);
+            (unlinked || seat.watch.was_heard(*slot)) && seat.watch.is_silent(now, *slot, since)
         };
         let missing: Vec<Slot> =
             seat.team.slots().filter(silent).filter(|slot| seat.routes.may_request(now, *slot)).collect();

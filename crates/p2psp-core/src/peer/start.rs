@@ -12,7 +12,7 @@ const LATE: Duration = Duration::from_millis(80);
 /// An answer that has not come after this time is asked for elsewhere.
 const ANSWER_WAIT: Duration = Duration::from_millis(200);
 /// Tries for one chunk.
-const TRIES_MAX: u8 = 4;
+const TRIES_MAX: usize = 4;
 /// Chunks asked for and not yet answered.
 pub(super) const OUTSTANDING_MAX: usize = 4096;
 /// Teammates asked at once.
@@ -33,9 +33,17 @@ pub(super) struct Start {
 
 #[derive(Clone, Copy, Debug)]
 struct Asked {
-    of: LinkId,
+    /// Everybody asked so far, the last one last: an answer that comes after its time is still an answer.
+    of: [Option<LinkId>; TRIES_MAX],
     until: Instant,
-    tries: u8,
+    tries: usize,
+}
+
+impl Asked {
+    /// Whether this link was the last one asked.
+    fn is_last(&self, link: LinkId) -> bool {
+        self.tries.checked_sub(1).and_then(|last| self.of.get(last)) == Some(&Some(link))
+    }
 }
 
 impl Start {
@@ -45,14 +53,14 @@ impl Start {
 
     /// Whether this chunk was asked of that link, and so may come from it.
     pub(super) fn expects(&self, number: ChunkNumber, link: LinkId) -> bool {
-        self.asked.get(&number).is_some_and(|asked| asked.of == link)
+        self.asked.get(&number).is_some_and(|asked| asked.of.contains(&Some(link)))
     }
 
     /// These will not come from that link: ask elsewhere at the next look.
     pub(super) fn on_choke(&mut self, now: Instant, link: LinkId, ranges: &[NumberRange]) {
         for number in ranges.iter().flat_map(|range| range.numbers()) {
             if let Some(asked) = self.asked.get_mut(&number)
-                && asked.of == link
+                && asked.is_last(link)
             {
                 asked.until = now;
             }
@@ -60,7 +68,7 @@ impl Start {
     }
 
     pub(super) fn forget(&mut self, link: LinkId) {
-        for asked in self.asked.values_mut().filter(|asked| asked.of == link) {
+        for asked in self.asked.values_mut().filter(|asked| asked.is_last(link)) {
             asked.until = Instant::ORIGIN;
         }
     }
@@ -114,12 +122,12 @@ impl Start {
         if before.is_some_and(|asked| asked.until > now || asked.tries >= TRIES_MAX) {
             return None;
         }
-        let tries = before.map_or(0, |asked| asked.tries);
+        let (mut of, tries) = before.map_or(([None; TRIES_MAX], 0), |asked| (asked.of, asked.tries));
         let pool = sources.len().min(SOURCES_MAX);
-        let index =
-            if tries == 0 { self.turn % pool } else { (self.turn + usize::from(tries)) % sources.len() };
-        let of = sources.get(index).copied()?;
-        Some((of, Asked { of, until: now + ANSWER_WAIT, tries: tries + 1 }))
+        let index = if tries == 0 { self.turn % pool } else { (self.turn + tries) % sources.len() };
+        let source = sources.get(index).copied()?;
+        *of.get_mut(tries)? = Some(source);
+        Some((source, Asked { of, until: now + ANSWER_WAIT, tries: tries + 1 }))
     }
 }
 

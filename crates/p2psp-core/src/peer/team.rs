@@ -21,6 +21,8 @@ struct Mate {
     peer: PeerId,
     candidates: Vec<SocketAddr>,
     link: Option<LinkId>,
+    /// In the roster since.
+    since: Instant,
     failures: u32,
     /// When to dial it, unless a link comes up before.
     dial_at: Option<Instant>,
@@ -33,6 +35,8 @@ pub(super) struct Team {
     seats: Vec<Option<Mate>>,
     by_peer: BTreeMap<PeerId, Slot>,
     by_link: BTreeMap<LinkId, Slot>,
+    /// Links of members that said goodbye: what they still owe may come over them (R-LEAVE-2).
+    leaving: BTreeMap<LinkId, Slot>,
     dials: BTreeSet<(Instant, Slot)>,
     up: SlotSet,
     blocked: SlotSet,
@@ -45,6 +49,7 @@ impl Team {
             seats: Vec::new(),
             by_peer: BTreeMap::new(),
             by_link: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             dials: BTreeSet::new(),
             up: SlotSet::EMPTY,
             blocked: SlotSet::EMPTY,
@@ -74,8 +79,18 @@ impl Team {
         self.by_link.get(&link).copied()
     }
 
+    /// Whose chunks may come over a link: a teammate's, or those of one that has just left.
+    pub(super) fn sender(&self, link: LinkId) -> Option<Slot> {
+        self.slot_of_link(link).or_else(|| self.leaving.get(&link).copied())
+    }
+
     pub(super) fn slot_of_peer(&self, peer: PeerId) -> Option<Slot> {
         self.by_peer.get(&peer).copied()
+    }
+
+    /// Since when the roster names this seat's holder.
+    pub(super) fn since(&self, slot: Slot) -> Option<Instant> {
+        Some(self.seats.get(slot.index())?.as_ref()?.since)
     }
 
     /// The teammates' slots in ascending order.
@@ -104,7 +119,7 @@ impl Team {
         let dial_at = Some(if snapshot { now } else { now + DIALED_WAIT });
         self.by_peer.insert(peer, slot);
         if let Some(seat) = self.seats.get_mut(slot.index()) {
-            *seat = Some(Mate { peer, candidates, link: None, failures: 0, dial_at: None });
+            *seat = Some(Mate { peer, candidates, link: None, since: now, failures: 0, dial_at: None });
         }
         self.schedule_dial(slot, dial_at);
         evicted
@@ -136,8 +151,18 @@ impl Team {
         self.blocked.remove(slot);
     }
 
+    /// A member says goodbye: its link is kept for what it still owes. Whose link it was.
+    pub(super) fn say_goodbye(&mut self, now: Instant, link: LinkId) -> Option<Slot> {
+        let slot = self.unlink(now, link)?;
+        self.leaving.insert(link, slot);
+        Some(slot)
+    }
+
     /// A link is gone; whose it was. The teammate is dialed again unless the splitter says that it is gone too.
     pub(super) fn unlink(&mut self, now: Instant, link: LinkId) -> Option<Slot> {
+        if let Some(slot) = self.leaving.remove(&link) {
+            return Some(slot);
+        }
         let slot = self.by_link.remove(&link)?;
         self.up.remove(slot);
         self.blocked.remove(slot);
