@@ -77,7 +77,9 @@ impl Peer {
             let origin = chunk.header().origin;
             if !seat.window.insert(chunk.clone()) {
                 self.stats.chunks_duplicate += 1;
-                if let (Right::Origin | Right::Proxy, Some(via)) = (right, from) {
+                // While a newcomer pulls, a second copy says nothing about routes: the first may have been pulled.
+                let pulling = seat.start.deadline().is_some();
+                if let (Right::Origin | Right::Proxy, Some(via), false) = (right, from, pulling) {
                     let proxies = seat.routes.on_duplicate(origin, via);
                     for proxy in proxies.iter() {
                         self.outbox.extend(seat.team.link(proxy).map(|link| Output::Control {
@@ -168,10 +170,11 @@ impl Peer {
             seat.team.slots().filter(silent).filter(|slot| seat.routes.may_request(now, *slot)).collect();
         for origin in missing {
             let up = seat.team.up().without(&[origin].into_iter().collect());
-            let nth = self.rng.below(u16::try_from(up.len()).unwrap_or(u16::MAX));
-            let Some(proxy) = up.iter().nth(nth.into()) else { continue };
+            let candidates = seat.routes.candidates(origin, &up);
+            let nth = self.rng.below(u16::try_from(candidates.len()).unwrap_or(u16::MAX));
+            let Some(proxy) = candidates.iter().nth(nth.into()) else { continue };
             let Some(link) = seat.team.link(proxy) else { continue };
-            seat.routes.on_requested(now, origin, proxy);
+            seat.routes.on_requested(now, origin, proxy, u32::try_from(up.len()).unwrap_or(u32::MAX));
             self.stats.requests_sent += 1;
             let message = Control::Request { origins: vec![origin] };
             self.outbox.push_back(Output::Control { link, message });

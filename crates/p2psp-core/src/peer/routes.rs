@@ -9,8 +9,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// Origins that this member passes on for others.
 const ROUTES_MAX: usize = 64;
-/// First and longest wait before another teammate is asked for a missing origin. An origin that nobody gets, because it owns
-/// no turns or is dead, is soon asked for but rarely.
+/// First and longest wait before another teammate is asked for a missing origin; it doubles when all have been asked. An origin
+/// that nobody gets, because it owns no turns or is dead, is soon asked for but rarely.
 const REQUEST_MIN: Duration = Duration::from_millis(500);
 const REQUEST_MAX: Duration = Duration::from_secs(16);
 /// Copies of an origin's chunks from one proxy that came second, before it is told to stop.
@@ -66,15 +66,23 @@ impl Routes {
         self.wanted.get(&origin).is_none_or(|wanted| wanted.next <= now)
     }
 
-    /// `proxy` was asked for `origin`.
-    pub(super) fn on_requested(&mut self, now: Instant, origin: Slot, proxy: Slot) {
+    /// Whom of these teammates to ask for an origin: those not asked yet, while there are any.
+    pub(super) fn candidates(&self, origin: Slot, teammates: &SlotSet) -> SlotSet {
+        let asked = self.wanted.get(&origin).map_or(SlotSet::EMPTY, |wanted| wanted.proxies);
+        let rest = teammates.without(&asked);
+        if rest.is_empty() { *teammates } else { rest }
+    }
+
+    /// `proxy`, one of so many teammates, was asked for `origin`.
+    pub(super) fn on_requested(&mut self, now: Instant, origin: Slot, proxy: Slot, teammates: u32) {
         let wanted = self.wanted.entry(origin).or_insert_with(|| Wanted {
             proxies: SlotSet::EMPTY,
             next: now,
             tries: 0,
             duplicates: BTreeMap::new(),
         });
-        wanted.next = now + (REQUEST_MIN * 2_u32.saturating_pow(wanted.tries.min(8))).min(REQUEST_MAX);
+        let rounds = wanted.tries / teammates.max(1);
+        wanted.next = now + (REQUEST_MIN * 2_u32.saturating_pow(rounds.min(8))).min(REQUEST_MAX);
         wanted.tries += 1;
         wanted.proxies.insert(proxy);
     }
