@@ -1,0 +1,140 @@
+//! The experiments by name. Each builds worlds from a seed, lets them run, and reports what it measured beside what theory.md
+//! predicts and how far off it may be.
+
+mod buffer;
+mod churn;
+mod delivery;
+mod join;
+mod lab;
+mod loss;
+mod published;
+mod reach;
+mod scale;
+mod swarm;
+
+use crate::Report;
+
+/// How much of an experiment to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// As the figures are quoted.
+    Full,
+    /// A few seconds of a debug build: the same checks on smaller teams and shorter streams.
+    Small,
+}
+
+/// One experiment.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Other names that find it.
+    pub aliases: &'static [&'static str],
+    /// What it shows, in a line.
+    pub about: &'static str,
+    run: fn(u64, Size, &mut Report),
+}
+
+impl Scenario {
+    /// Runs it. The same seed and size give the same report.
+    #[must_use]
+    pub fn run(&self, seed: u64, size: Size) -> Report {
+        let mut report = Report::new(self.name, seed);
+        (self.run)(seed, size, &mut report);
+        report
+    }
+}
+
+/// All experiments, in the order in which `run all` takes them.
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "e1",
+        aliases: &[],
+        about: "bytes: splitter Tx/R = 1, peer Tx/R = w (N-1), equal and unequal weights",
+        run: delivery::e1,
+    },
+    Scenario {
+        name: "e2",
+        aliases: &["e3"],
+        about: "last and mean delay of burst relay (paced at U) and classic relay (paced at R)",
+        run: delivery::e2_e3,
+    },
+    Scenario {
+        name: "e4",
+        aliases: &[],
+        about: "smallest play-out delay with continuity 1",
+        run: buffer::e4,
+    },
+    Scenario {
+        name: "e5",
+        aliases: &["e6"],
+        about: "round time, and full reception after a join",
+        run: join::e5_e6,
+    },
+    Scenario {
+        name: "e7",
+        aliases: &["e8", "e9"],
+        about: "N-1 links, R/N for each pair, one copy from the splitter",
+        run: delivery::e7_e8_e9,
+    },
+    Scenario {
+        name: "e11",
+        aliases: &[],
+        about: "what crashes cost the others: H T_d / tau",
+        run: loss::e11,
+    },
+    Scenario {
+        name: "e12",
+        aliases: &[],
+        about: "continuity under packet loss, without recovery",
+        run: loss::e12,
+    },
+    Scenario {
+        name: "nat-pairs",
+        aliases: &["e13"],
+        about: "pairs that cannot reach each other are served through a third",
+        run: reach::nat_pairs,
+    },
+    Scenario {
+        name: "polite",
+        aliases: &[],
+        about: "joins and goodbyes on a perfect network: nobody loses or gets twice a single chunk",
+        run: churn::polite,
+    },
+    Scenario {
+        name: "churn",
+        aliases: &[],
+        about: "joins, goodbyes and crashes with jitter and loss: the others lose what E11 and E12 predict",
+        run: churn::churn,
+    },
+    Scenario {
+        name: "flash",
+        aliases: &[],
+        about: "a crowd joins within a second: quick start, and nobody else notices",
+        run: join::flash,
+    },
+    Scenario {
+        name: "swarm",
+        aliases: &[],
+        about: "faults of every class drawn by the seed; when they stop, everybody plays on without a gap",
+        run: swarm::swarm,
+    },
+    Scenario {
+        name: "bm1",
+        aliases: &["bm-1"],
+        about: "published loss against buffer with classic pacing, and the same with burst relay",
+        run: published::bm1,
+    },
+    Scenario {
+        name: "scale",
+        aliases: &[],
+        about: "10 000 peers in teams of 100, ten seconds of 100 chunks a second",
+        run: scale::scale,
+    },
+];
+
+/// The experiment of this name or alias.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name || scenario.aliases.contains(&name))
+}
