@@ -54,6 +54,8 @@ pub struct Splitter {
     schedule: Schedule,
     turns: Turns,
     roster: Roster,
+    /// Members that are ready and wait for the roster to name them; with the links that they have.
+    ready_untold: BTreeMap<Slot, u16>,
     window: Window,
     server: Server,
     next_number: ChunkNumber,
@@ -88,6 +90,7 @@ impl Splitter {
             schedule: Schedule::default(),
             turns: Turns::new(config.turn_span),
             roster: Roster::new(config.epoch),
+            ready_untold: BTreeMap::new(),
             window: Window::new(config.window_chunks, ChunkNumber::ZERO),
             server: Server::default(),
             next_number: ChunkNumber::ZERO,
@@ -233,6 +236,7 @@ impl Splitter {
         let Some(slot) = self.members.slot_of_link(link) else { return };
         let Some(member) = self.members.unseat(now, slot) else { return };
         self.roster.on_left(now, slot, reason);
+        self.ready_untold.remove(&slot);
         self.outbox.push_back(Output::Event(SplitterEvent::Departed { peer: member.peer, slot, reason }));
         match reason {
             DepartureReason::Goodbye => self.stats.goodbyes += 1,
@@ -256,10 +260,14 @@ impl Splitter {
         while let Some((_, link)) = self.link_deadlines.first().filter(|(at, _)| *at <= now).copied() {
             self.hang_up(link, CloseCode::Timeout);
         }
-        for frame in self.roster.flush(now, &self.members) {
+        let frames = self.roster.flush(now, &self.members);
+        for frame in &frames {
             for (_, member) in self.members.iter() {
                 self.outbox.push_back(Output::Control { link: member.link, message: frame.clone() });
             }
+        }
+        if !frames.is_empty() {
+            self.admit_told();
         }
         if let Some(deadline) = self.closing
             && !self.closed

@@ -123,7 +123,24 @@ impl Splitter {
         self.outbox.extend(frames.into_iter().map(|message| Output::Control { link, message }));
     }
 
+    /// A member that its teammates have not been told of would have its chunks taken for a stranger's: its turns begin
+    /// behind the roster delta that names it.
     fn on_ready(&mut self, slot: Slot, teammates: u16) {
+        if self.members.len() > 1 && self.roster.is_untold(slot) {
+            self.ready_untold.insert(slot, teammates);
+        } else {
+            self.admit(slot, teammates);
+        }
+    }
+
+    /// The batch of roster changes is told: who was ready before gets turns now.
+    pub(super) fn admit_told(&mut self) {
+        for (slot, teammates) in std::mem::take(&mut self.ready_untold) {
+            self.admit(slot, teammates);
+        }
+    }
+
+    fn admit(&mut self, slot: Slot, teammates: u16) {
         let Some(member) = self.members.get_mut(slot) else { return };
         if !member.ready {
             member.ready = true;

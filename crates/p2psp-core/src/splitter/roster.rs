@@ -6,7 +6,7 @@ use p2psp_wire::{Control, Departure, DepartureReason, Epoch, RosterDelta, Slot, 
 use std::time::Duration;
 
 /// How long changes gather: a burst of joins costs each member one frame, not one each.
-const BATCH: Duration = Duration::from_millis(50);
+pub(super) const BATCH: Duration = Duration::from_millis(50);
 
 /// Changes not yet told, and the view's number.
 #[derive(Debug)]
@@ -32,6 +32,11 @@ impl Roster {
         self.joined.retain(|joined| *joined != slot);
         self.left.push(Departure { slot, reason });
         self.flush_at.get_or_insert(now + BATCH);
+    }
+
+    /// Whether the members have yet to hear that someone took this seat.
+    pub(super) fn is_untold(&self, slot: Slot) -> bool {
+        self.joined.contains(&slot)
     }
 
     pub(super) const fn deadline(&self) -> Option<Instant> {

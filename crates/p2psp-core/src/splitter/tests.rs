@@ -1,6 +1,9 @@
 //! The splitter alone, spoken to by hand.
 
-use super::{LINK_TIMEOUT, Splitter, SplitterConfig, SplitterEvent, SplitterStats, turns::TURNS_WAITING_MAX};
+use super::{
+    LINK_TIMEOUT, Splitter, SplitterConfig, SplitterEvent, SplitterStats, roster::BATCH,
+    turns::TURNS_WAITING_MAX,
+};
 use crate::{CloseCode, Input, Instant, LinkDown, LinkId, Machine, Output, serve::PULL_BURST_MAX};
 use bytes::Bytes;
 use p2psp_wire::{
@@ -47,11 +50,24 @@ impl Desk {
         self.input(Input::Control { link, message })
     }
 
-    fn member(&mut self, n: u32) -> LinkId {
+    /// Joined and ready, and the others may not know yet.
+    fn newcomer(&mut self, n: u32) -> LinkId {
         let link = self.link(n);
         self.say(link, Control::Join(join()));
         self.say(link, Control::Ready { teammates: 0 });
         link
+    }
+
+    fn member(&mut self, n: u32) -> LinkId {
+        let link = self.newcomer(n);
+        self.tell();
+        link
+    }
+
+    /// Lets the roster's batch go out.
+    fn tell(&mut self) {
+        self.now = self.now + BATCH;
+        self.outputs();
     }
 
     fn ingest(&mut self, chunks: usize) -> Vec<Output<SplitterEvent>> {
@@ -109,7 +125,7 @@ fn refusals_name_their_reason() {
 fn a_silent_link_is_closed() {
     let mut desk = Desk::new();
     desk.link(1);
-    desk.member(2);
+    desk.newcomer(2);
     desk.now = desk.now + LINK_TIMEOUT - Duration::from_millis(1);
     assert!(!desk.outputs().iter().any(|output| matches!(output, Output::Hangup { .. })));
     desk.now = desk.now + Duration::from_millis(1);
@@ -132,7 +148,47 @@ fn turns_go_to_ready_members_only() {
     assert_eq!(trains(&desk.ingest(1)), []);
     assert_eq!(desk.stats().chunks_unsent, 3);
     desk.say(joining, Control::Ready { teammates: 1 });
+    desk.tell();
     assert_eq!(trains(&desk.ingest(2)), [(joining, vec![3]), (joining, vec![4])]);
+}
+
+/// R-JOIN-3: the first member has nobody to wait for; a later one gets turns behind the roster delta that names it, for
+/// its teammates would take its chunks for a stranger's before.
+#[test]
+fn turns_begin_behind_the_roster() {
+    let mut desk = Desk::new();
+    let first = desk.link(1);
+    desk.say(first, Control::Join(join()));
+    desk.say(first, Control::Ready { teammates: 0 });
+    assert_eq!(trains(&desk.ingest(1)), [(first, vec![0])], "alone");
+    let second = desk.link(2);
+    desk.say(second, Control::Join(join()));
+    desk.say(second, Control::Ready { teammates: 1 });
+    desk.say(second, Control::Ready { teammates: 1 });
+    assert_eq!(trains(&desk.ingest(2)), [(first, vec![1]), (first, vec![2])], "not told yet");
+    desk.now = desk.now + BATCH;
+    let outputs = desk.ingest(2);
+    let told = outputs.iter().position(|output| {
+        matches!(output, Output::Control { link, message: Control::RosterDelta(_) } if *link == first)
+    });
+    let train =
+        outputs.iter().position(|output| matches!(output, Output::Train { link, .. } if *link == second));
+    assert!(told.is_some() && train > told, "{outputs:?}");
+    assert_eq!(desk.stats().members_ready, 2);
+}
+
+/// Who leaves before it was told of is not admitted afterwards.
+#[test]
+fn a_member_gone_before_the_roster_gets_no_turns() {
+    let mut desk = Desk::new();
+    let first = desk.member(1);
+    let second = desk.link(2);
+    desk.say(second, Control::Join(join()));
+    desk.say(second, Control::Ready { teammates: 1 });
+    desk.input(Input::LinkDown { link: second, why: LinkDown::Transport });
+    desk.tell();
+    assert_eq!(desk.stats().members_ready, 1);
+    assert_eq!(trains(&desk.ingest(2)), [(first, vec![0]), (first, vec![1])]);
 }
 
 /// A spent uplink holds turns back; when it stays spent the oldest are dropped and counted, and what goes out then is fresh.
@@ -189,8 +245,8 @@ fn roster_changes_are_batched() {
     let one = desk.member(1);
     desk.now = desk.now + Duration::from_millis(100);
     desk.outputs();
-    let two = desk.member(2);
-    desk.member(3);
+    let two = desk.newcomer(2);
+    desk.newcomer(3);
     desk.input(Input::LinkDown { link: two, why: LinkDown::TimedOut });
     let delta = |output: Output<SplitterEvent>| {
         let Output::Control { link, message: Control::RosterDelta(delta) } = output else { return None };

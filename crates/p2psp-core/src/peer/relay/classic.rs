@@ -81,8 +81,8 @@ impl Classic {
     /// Serves the neighbour at the pointer, then moves the pointer to the next one with something pending, or by one when there
     /// is none.
     pub(super) fn poll(&mut self, now: Instant, sendable: &SlotSet) -> Option<(Slot, Train)> {
-        if self.credit == 0 && !self.waiting.is_empty() && self.drain_at <= now {
-            self.credit = 1;
+        if !self.waiting.is_empty() && self.drain_at <= now {
+            self.credit = self.credit.max(1);
             self.drain_at = now + DRAIN_STEP;
         }
         if self.credit == 0 {
