@@ -60,13 +60,13 @@ impl fmt::Debug for Head {
 
 /// Reads the head at the front of `bytes`: with its length, or `None` while it is incomplete.
 pub(crate) fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, HeadError> {
-    let complete = head_len(bytes);
-    let len = match complete {
-        Some(len) if len <= HEAD_BYTES_MAX => len,
-        None if bytes.len() < HEAD_BYTES_MAX => {
-            return if plausible(bytes) { Ok(None) } else { Err(HeadError::Malformed) };
-        }
-        Some(_) | None => return Err(HeadError::TooLarge),
+    let len = match head_len(bytes) {
+        Some(len) if len > HEAD_BYTES_MAX => return Err(HeadError::TooLarge),
+        None if bytes.len() >= HEAD_BYTES_MAX => return Err(HeadError::TooLarge),
+        // Asked of whole heads too: the answer must not depend on how the network divides them.
+        _ if !plausible(bytes) => return Err(HeadError::Malformed),
+        None => return Ok(None),
+        Some(len) => len,
     };
     let text = as_http(bytes.get(..len).unwrap_or_default());
     let mut fields = [httparse::EMPTY_HEADER; HEAD_FIELDS_MAX];
