@@ -35,7 +35,7 @@ pub(super) struct Team {
     seats: Vec<Option<Mate>>,
     by_peer: BTreeMap<PeerId, Slot>,
     by_link: BTreeMap<LinkId, Slot>,
-    /// Links of members that said goodbye: what they still owe may come over them (R-LEAVE-2).
+    /// Links of members that said goodbye: what they still owe may come over them (R-LEAVE-1).
     leaving: BTreeMap<LinkId, Slot>,
     dials: BTreeSet<(Instant, Slot)>,
     up: SlotSet,
