@@ -119,13 +119,16 @@ fn bench(mut arguments: Arguments) -> Result<ExitCode, BenchError> {
         .enable_all()
         .build()
         .map_err(BenchError::io("failed to start the event loop"))?;
-    let rows = LocalSet::new().block_on(&runtime, async {
+    let outcome = LocalSet::new().block_on(&runtime, async {
         tokio::select! {
             rows = run_all(&sizes, &options, arguments.json.as_ref()) => rows,
             _ = tokio::signal::ctrl_c() => Err(BenchError::Interrupted),
             () = host::orphaned() => Err(BenchError::Interrupted),
         }
-    })?;
+    });
+    // The read of standard input that waits for the process outside cannot be called back.
+    runtime.shutdown_background();
+    let rows = outcome?;
     let mut out = io::stdout().lock();
     write_table(&mut out, &rows).map_err(BenchError::io("failed to write the table"))?;
     Ok(if rows.iter().any(|row| row.fault.is_some()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -45,6 +45,13 @@ impl DelayHistogram {
         self.total += other.total;
     }
 
+    /// The buckets that hold something, ascending: the largest delay of each in microseconds, and its count. Counts only grow,
+    /// so that two readings give the delays between them.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+        let filled = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        filled.map(|(bucket, count)| (upper_micros(bucket), *count))
+    }
+
     /// The delay that `per_mille` of 1000 do not exceed (500: the median), or `None` when nothing was counted.
     #[must_use]
     pub fn quantile(&self, per_mille: u32) -> Option<Duration> {
@@ -101,5 +108,7 @@ mod tests {
         let median = histogram.quantile(500).unwrap();
         assert!((50..=57).contains(&median.as_millis()), "{median:?}");
         assert!((99..=112).contains(&histogram.quantile(990).unwrap().as_millis()));
+        assert_eq!(histogram.buckets().map(|(_, count)| u64::from(count)).sum::<u64>(), 100);
+        assert!(histogram.buckets().is_sorted(), "ascending");
     }
 }

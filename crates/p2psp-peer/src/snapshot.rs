@@ -79,6 +79,8 @@ pub struct Snapshot {
     pub delay_ms_p50: Option<f64>,
     /// Overlay delay that 99 % of the chunks do not exceed.
     pub delay_ms_p99: Option<f64>,
+    /// All overlay delays so far: pairs of the largest delay of a bucket in microseconds, and how many fell into it.
+    pub delay_buckets_us: Vec<(u64, u32)>,
 
     /// Chunks received, each once.
     pub received_chunks_total: u64,
@@ -176,6 +178,7 @@ impl Snapshot {
             delay_ms: None,
             delay_ms_p50: None,
             delay_ms_p99: None,
+            delay_buckets_us: Vec::new(),
             received_chunks_total: 0,
             received_bytes_total: 0,
             splitter_chunks_total: 0,
@@ -224,7 +227,7 @@ impl Snapshot {
 
     /// The same peer with the machine's figures.
     pub(crate) fn with_machine(self, figures: &Figures) -> Self {
-        let Figures { stats, buffer, delay_p50, delay_p99 } = figures;
+        let Figures { stats, buffer, delay_p50, delay_p99, delay_buckets_us } = figures;
         Self {
             team_peers: if self.slot.is_some() { stats.teammates.saturating_add(1) } else { 0 },
             teammates_linked: stats.teammates_linked,
@@ -233,6 +236,7 @@ impl Snapshot {
             delay_ms: delay_p50.map(fine_millis),
             delay_ms_p50: delay_p50.map(fine_millis),
             delay_ms_p99: delay_p99.map(fine_millis),
+            delay_buckets_us: delay_buckets_us.clone(),
             received_chunks_total: stats.chunks_from_splitter
                 + stats.chunks_from_teammates
                 + stats.chunks_pulled,
@@ -262,12 +266,13 @@ impl Snapshot {
 }
 
 /// What the machine says of itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Figures {
     pub(crate) stats: PeerStats,
     pub(crate) buffer: Duration,
     pub(crate) delay_p50: Option<Duration>,
     pub(crate) delay_p99: Option<Duration>,
+    pub(crate) delay_buckets_us: Vec<(u64, u32)>,
 }
 
 impl Figures {
@@ -277,6 +282,7 @@ impl Figures {
             buffer: peer.buffer_delay(),
             delay_p50: peer.delays().quantile(500),
             delay_p99: peer.delays().quantile(990),
+            delay_buckets_us: peer.delays().buckets().collect(),
         }
     }
 }
@@ -319,6 +325,7 @@ mod tests {
             buffer: Duration::from_millis(480),
             delay_p50: Some(Duration::from_micros(1_249)),
             delay_p99: None,
+            delay_buckets_us: vec![(1_279, 2)],
         };
         let snapshot =
             Snapshot::new(&subject()).with_progress(&progress, Duration::from_secs(2)).with_machine(&figures);
@@ -329,6 +336,7 @@ mod tests {
             ("buffer_ms", serde_json::json!(480)),
             ("delay_ms", serde_json::json!(1.2)),
             ("delay_ms_p99", serde_json::Value::Null),
+            ("delay_buckets_us", serde_json::json!([[1_279, 2]])),
             ("received_bytes_total", serde_json::json!(12_345)),
             ("sent_bytes_total", serde_json::json!(0)),
             ("loss_ratio", serde_json::json!(0.01)),
