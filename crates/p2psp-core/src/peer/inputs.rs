@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// How long a link may be up before the roster says whose it is.
 const STRANGER_WAIT: Duration = Duration::from_secs(5);
+/// When a peer that the roster does not name yet may ask again.
+const STRANGER_RETRY_MS: u32 = 50;
 /// Links of peers that the roster does not name (yet).
 pub(super) const STRANGERS_MAX: usize = 64;
 /// After this time a newcomer is ready with whatever links it has.
@@ -53,6 +55,7 @@ impl Peer {
         let (Some(state), Some(seat)) = (self.links.get(&link), self.seat.as_mut()) else { return };
         let peer = state.peer;
         seat.team.set_link(slot, link);
+        seat.start.on_link(now, seat.team.up().len(), seat.team.len().into());
         self.event(PeerEvent::Teammate { peer, up: true });
         self.ready_if_linked(now);
     }
@@ -220,8 +223,12 @@ impl Peer {
             }
             (Control::Choke { ranges, .. }, _) => seat.start.on_choke(now, link, &ranges),
             // The roster may name the sender only a moment later, or no longer.
-            (Control::Request { .. } | Control::Prune { .. } | Control::Pull { .. }, None)
-            | (Control::Unknown, _) => {}
+            // An asker that the roster has yet to name loses less by asking again than by waiting.
+            (Control::Pull { ranges }, None) => {
+                let message = Control::Choke { ranges, retry_after_ms: STRANGER_RETRY_MS };
+                self.outbox.push_back(Output::Control { link, message });
+            }
+            (Control::Request { .. } | Control::Prune { .. }, None) | (Control::Unknown, _) => {}
             (
                 Control::Join(_)
                 | Control::Welcome(_)

@@ -51,6 +51,13 @@ impl Start {
         Self { until: now + START_SPAN, look_at: Some(now), asked: BTreeMap::new(), turn: 0 }
     }
 
+    /// A link came up, `links` are now: with enough to ask, the first look is at once.
+    pub(super) fn on_link(&mut self, now: Instant, links: usize, teammates: usize) {
+        if self.asked.is_empty() && links >= SOURCES_MAX.min(teammates) {
+            self.look_at = self.look_at.map(|_| now);
+        }
+    }
+
     /// Whether this chunk was asked of that link, and so may come from it.
     pub(super) fn expects(&self, number: ChunkNumber, link: LinkId) -> bool {
         self.asked.get(&number).is_some_and(|asked| asked.of.contains(&Some(link)))

@@ -5,7 +5,8 @@ use crate::Instant;
 use p2psp_wire::{Control, Departure, DepartureReason, Epoch, RosterDelta, Slot, limits::ROSTER_ENTRIES_MAX};
 use std::time::Duration;
 
-/// How long changes gather: a burst of joins costs each member one frame, not one each.
+/// How long changes gather after the last telling: a burst of joins costs each member a frame every so often, not one each,
+/// while a lone newcomer is known to all before it has dialed them.
 pub(super) const BATCH: Duration = Duration::from_millis(50);
 
 /// Changes not yet told, and the view's number.
@@ -16,22 +17,31 @@ pub(super) struct Roster {
     joined: Vec<Slot>,
     left: Vec<Departure>,
     flush_at: Option<Instant>,
+    /// Not before this instant.
+    quiet_until: Instant,
 }
 
 impl Roster {
     pub(super) const fn new(epoch: Epoch) -> Self {
-        Self { epoch, view: 0, joined: Vec::new(), left: Vec::new(), flush_at: None }
+        Self {
+            epoch,
+            view: 0,
+            joined: Vec::new(),
+            left: Vec::new(),
+            flush_at: None,
+            quiet_until: Instant::ORIGIN,
+        }
     }
 
     pub(super) fn on_joined(&mut self, now: Instant, slot: Slot) {
         self.joined.push(slot);
-        self.flush_at.get_or_insert(now + BATCH);
+        self.flush_at.get_or_insert(now.max(self.quiet_until));
     }
 
     pub(super) fn on_left(&mut self, now: Instant, slot: Slot, reason: DepartureReason) {
         self.joined.retain(|joined| *joined != slot);
         self.left.push(Departure { slot, reason });
-        self.flush_at.get_or_insert(now + BATCH);
+        self.flush_at.get_or_insert(now.max(self.quiet_until));
     }
 
     /// Whether the members have yet to hear that someone took this seat.
@@ -56,6 +66,7 @@ impl Roster {
             return Vec::new();
         }
         self.flush_at = None;
+        self.quiet_until = now + BATCH;
         self.view += 1;
         let (joined, left) = (std::mem::take(&mut self.joined), std::mem::take(&mut self.left));
         self.frames(members, &joined, &left)

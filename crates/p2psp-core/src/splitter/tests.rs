@@ -245,24 +245,31 @@ fn roster_changes_are_batched() {
     let one = desk.member(1);
     desk.now = desk.now + Duration::from_millis(100);
     desk.outputs();
-    let two = desk.newcomer(2);
-    desk.newcomer(3);
-    desk.input(Input::LinkDown { link: two, why: LinkDown::TimedOut });
     let delta = |output: Output<SplitterEvent>| {
         let Output::Control { link, message: Control::RosterDelta(delta) } = output else { return None };
         (link == one).then_some(delta)
     };
     let deltas =
         |outputs: Vec<Output<SplitterEvent>>| outputs.into_iter().filter_map(delta).collect::<Vec<_>>();
+    let alone = desk.link(9);
+    let told = deltas(desk.say(alone, Control::Join(join())));
+    assert_eq!(
+        told.iter().map(|delta| delta.joined.len()).sum::<usize>(),
+        1,
+        "a lone newcomer is told at once"
+    );
+    let two = desk.newcomer(2);
+    desk.newcomer(3);
+    desk.input(Input::LinkDown { link: two, why: LinkDown::TimedOut });
     desk.now = desk.now + Duration::from_millis(49);
     assert_eq!(deltas(desk.outputs()), []);
     desk.now = desk.now + Duration::from_millis(1);
     let told = deltas(desk.outputs());
-    assert!(told.iter().all(|delta| delta.view == 2 && delta.epoch == Epoch(4)), "{told:?}");
+    assert!(told.iter().all(|delta| delta.view == 3 && delta.epoch == Epoch(4)), "{told:?}");
     let left: Vec<Slot> = told.iter().flat_map(|delta| delta.left.iter().map(|left| left.slot)).collect();
     let joined: Vec<Slot> =
         told.iter().flat_map(|delta| delta.joined.iter().map(|member| member.slot)).collect();
-    assert_eq!((left, joined), (vec![Slot::new(1).unwrap()], vec![Slot::new(2).unwrap()]));
+    assert_eq!((left, joined), (vec![Slot::new(2).unwrap()], vec![Slot::new(3).unwrap()]));
 }
 
 /// R-CRASH-2: one member's word takes nobody's turns in a team of more than three; a quarter of the team's does, for a while.

@@ -308,3 +308,17 @@ fn a_member_that_slept_catches_up() {
     assert_eq!(played.len() as u64 + lost, 1240);
     assert!((140..150).contains(&lost), "{lost} lost: what did not come, and little more");
 }
+
+/// R-START-1: what a newcomer fetches is played as soon as it is whole, not when the time for waiting is over.
+#[test]
+fn a_late_joiner_plays_within_round_trips() {
+    let mut lab = team(4);
+    lab.stream(400, CHUNK, 100);
+    let late = lab.add_peer(|_| {});
+    let mut waited = Duration::ZERO;
+    while lab.played(late).is_empty() && waited < Duration::from_secs(1) {
+        lab.stream(1, CHUNK, 100);
+        waited += CHUNK;
+    }
+    assert!(waited <= Duration::from_millis(20), "first chunk played after {waited:?}");
+}
