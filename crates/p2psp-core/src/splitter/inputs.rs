@@ -162,6 +162,16 @@ impl Splitter {
         let ready = self.members.iter().filter(|(_, member)| member.ready).count();
         // One report is enough only where there is nobody else to ask.
         let quorum = if ready <= 3 { 1 } else { (ready / 4).max(2) };
+        // Silence on a lossy network breeds reports; the more are silenced the longer the others' rounds are out of step with
+        // what their teammates expect. A quarter at most, and never the last, or the reports would stop the stream.
+        let owners = |silenced: bool| {
+            let counts = |member: &Member| {
+                member.ready && member.weight > 0 && (member.silenced_until > now) == silenced
+            };
+            self.members.iter().filter(|(_, member)| counts(member)).count()
+        };
+        let (heard, silenced) = (owners(false), owners(true));
+        let mut room = ((heard + silenced) / 4).max(1).min(heard.saturating_sub(1)).saturating_sub(silenced);
         for origin in origins.iter().filter(|origin| **origin != reporter) {
             let Some(member) = self.members.get_mut(*origin) else { continue };
             if now.since(member.doubted_since) > DOUBT_SPAN {
@@ -169,7 +179,8 @@ impl Splitter {
                 member.doubted_since = now;
             }
             member.doubts.insert(reporter);
-            if member.doubts.len() >= quorum && member.silenced_until <= now {
+            if member.doubts.len() >= quorum && member.silenced_until <= now && room > 0 {
+                room -= 1;
                 member.silenced_until = now + SILENCED;
                 member.doubts = SlotSet::EMPTY;
                 self.stats.silenced += 1;

@@ -35,13 +35,15 @@ impl Roster {
 
     pub(super) fn on_joined(&mut self, now: Instant, slot: Slot) {
         self.joined.push(slot);
-        self.flush_at.get_or_insert(now.max(self.quiet_until));
+        let at = now.max(self.quiet_until);
+        self.flush_at.get_or_insert(at);
     }
 
     pub(super) fn on_left(&mut self, now: Instant, slot: Slot, reason: DepartureReason) {
         self.joined.retain(|joined| *joined != slot);
         self.left.push(Departure { slot, reason });
-        self.flush_at.get_or_insert(now.max(self.quiet_until));
+        let at = now.max(self.quiet_until);
+        self.flush_at.get_or_insert(at);
     }
 
     /// Whether the members have yet to hear that someone took this seat.
