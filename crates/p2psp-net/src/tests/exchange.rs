@@ -115,6 +115,7 @@ async fn acknowledgements_are_rare() {
 /// The shared uplink: past the burst the machine is told to wait, and told when to go on, on time.
 #[tokio::test]
 async fn the_uplink_is_paced() {
+    const ROUNDS: u64 = 5;
     let mut slow = config();
     slow.uplink_bits_per_s = 8_000_000;
     let (mut dialer, mut acceptor) = (start(slow), start(config()));
@@ -122,22 +123,22 @@ async fn the_uplink_is_paced() {
     let (link, _) = dialer.expect_up().await;
     acceptor.expect_up().await;
     let began = tokio::time::Instant::now();
-    let mut blocked = 0;
-    for turn in 0..20_u64 {
-        // 16 chunks of 1194 bytes and 86 of headers: 20 480 bytes, 20.5 ms at a megabyte a second.
-        dialer.say(Output::Train { link, chunks: train(turn * 16..turn * 16 + 16, PAYLOAD_BYTES_MAX) }).await;
-        // A call is a turn of its own: after it the machine has been told.
-        dialer.handle.call(|_, _| ()).await.unwrap();
-        if dialer.stats().uplink_blocks > blocked {
-            blocked += 1;
-            dialer.expect("blocked", |input| matches!(input, Input::UplinkBlocked).then_some(())).await;
-            dialer.expect("ready", |input| matches!(input, Input::UplinkReady).then_some(())).await;
-        }
+    for round in 0..ROUNDS {
+        // In one turn: 64 chunks of 1194 bytes and 86 of headers, 81 920 bytes, more than the burst of 65 536.
+        let turn = move |script: &mut Script, _| {
+            for chunks in 0..4 {
+                let first = (round * 4 + chunks) * 16;
+                script.say(Output::Train { link, chunks: train(first..first + 16, PAYLOAD_BYTES_MAX) });
+            }
+        };
+        dialer.handle.call(turn).await.unwrap();
+        dialer.expect("blocked", |input| matches!(input, Input::UplinkBlocked).then_some(())).await;
+        dialer.expect("ready", |input| matches!(input, Input::UplinkReady).then_some(())).await;
     }
-    acceptor.expect_chunks(320).await;
-    let least = Duration::from_micros(20 * 20_480 - 65_536 - 20_480);
+    let least = Duration::from_micros(ROUNDS * 81_920 - 65_536);
     assert!(began.elapsed() >= least, "{:?} < {least:?}", began.elapsed());
-    assert!(blocked >= 10, "blocked {blocked} times");
+    assert_eq!(dialer.stats().uplink_blocks, ROUNDS);
+    acceptor.expect_chunks(64 * usize::try_from(ROUNDS).unwrap()).await;
 }
 
 /// A link whose queue is full says so, drops what does not fit, counts it, and says when there is room again.

@@ -23,10 +23,13 @@ async fn a_wrong_key_is_refused() {
     assert_eq!((dialer.stats().handshakes_wrong_key, dialer.stats().dials_failed), (1, 1));
     acceptor.until("the other side's view", |stats| stats.handshakes_wrong_key == 1).await;
     assert_eq!(acceptor.stats().handshakes_ok, 0);
-    // Neither is the worse for it.
+    // Neither is the worse for it, and a right address behind a wrong one is found.
+    let right = start(config());
+    dialer.say(Output::Dial { peer: right.peer, addresses: vec![acceptor.addr, right.addr] }).await;
+    assert_eq!(dialer.expect_up().await.1, right.peer);
     dialer.dial(&acceptor).await;
-    dialer.expect_up().await;
-    acceptor.expect_up().await;
+    assert_eq!(dialer.expect_up().await.1, acceptor.peer);
+    assert_eq!(acceptor.expect_up().await.1, dialer.peer);
 }
 
 /// Another protocol version is told from a broken connection, on either side.
@@ -106,30 +109,33 @@ async fn close_codes_travel() {
     assert_eq!((dialer.stats().links_lost, acceptor.stats().links_lost), (0, 9));
 }
 
-/// What was sent on the control stream before a hang-up arrives before the end of the link does.
+/// What was sent on the control stream before a hang-up arrives before the end of the link does; and the end does not wait for
+/// a delayed acknowledgement, because the other side ends its stream on seeing ours end.
 #[tokio::test]
 async fn a_hangup_comes_after_what_was_said() {
-    let (dialer, link, mut acceptor, _) = pair().await;
-    let farewell = move |script: &mut Script, _| {
+    const ROUNDS: u32 = 8;
+    let (mut dialer, mut acceptor) = (start(config()), start(config()));
+    let mut closing = Duration::ZERO;
+    for _ in 0..ROUNDS {
+        dialer.dial(&acceptor).await;
+        let (link, _) = dialer.expect_up().await;
+        acceptor.expect_up().await;
+        let farewell = move |script: &mut Script, _| {
+            for number in 0..200 {
+                script.say(Output::Control { link, message: ready(number) });
+            }
+            script.say(Output::Hangup { link, code: CloseCode::Done });
+        };
+        let began = tokio::time::Instant::now();
+        dialer.handle.call(farewell).await.unwrap();
         for number in 0..200 {
-            script.say(Output::Control { link, message: ready(number) });
+            let find = |input| if let Input::Control { message, .. } = input { Some(message) } else { None };
+            assert_eq!(acceptor.expect("message", find).await, ready(number));
         }
-        script.say(Output::Hangup { link, code: CloseCode::Done });
-    };
-    let began = tokio::time::Instant::now();
-    dialer.handle.call(farewell).await.unwrap();
-    for number in 0..200 {
-        let message = acceptor.expect("message", |input| {
-            if let Input::Control { message, .. } = input { Some(message) } else { None }
-        });
-        assert_eq!(message.await, ready(number));
+        assert_eq!(acceptor.expect("end", down).await, LinkDown::Closed(CloseCode::Done));
+        closing += began.elapsed();
     }
-    assert_eq!(acceptor.expect("end", down).await, LinkDown::Closed(CloseCode::Done));
-    assert!(
-        began.elapsed() < Duration::from_millis(450),
-        "{:?}: the end waited for a delayed ACK",
-        began.elapsed()
-    );
+    assert!(closing < ROUNDS * crate::ack_delay::ACK_DELAY, "{closing:?} for {ROUNDS} ends");
 }
 
 /// A peer that vanishes without a word is noticed after the idle time.
@@ -201,7 +207,7 @@ async fn shutdown_drains_and_leaves_nothing_behind() {
     let handle = dialer.handle.clone();
     let began = tokio::time::Instant::now();
     dialer.end().await;
-    assert!(began.elapsed() < Duration::from_millis(600), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}: ran into the grace", began.elapsed());
     assert_eq!(handle.call(|_, _| ()).await, Err(Gone));
     assert_eq!(handle.try_cast(|_, _| ()), Err(CastError::Gone));
     handle.shutdown(Duration::ZERO).await;
