@@ -113,7 +113,7 @@ impl Playout {
 
     fn due(&self, now: Instant, chunk: &Chunk) -> Instant {
         let time = StreamTime::expand(chunk.header().time_us, self.clock.stream_time(now));
-        self.clock.local(time) + self.target_delay
+        self.clock.after(time, self.target_delay)
     }
 }
 
@@ -144,10 +144,17 @@ impl StreamClock {
         }
     }
 
-    fn local(&self, time: StreamTime) -> Instant {
+    /// The local time of this stream time, in microseconds since the host's origin. Signed: what a newcomer fetches may be
+    /// older than its host's clock.
+    fn local_us(&self, time: StreamTime) -> i64 {
         let offset = signed(time.as_micros()).saturating_sub(signed(self.stream.as_micros()));
-        let micros = signed(self.local.as_micros()).saturating_add(offset).saturating_add(self.correction_us);
-        Instant::from_micros(u64::try_from(micros).unwrap_or(0))
+        signed(self.local.as_micros()).saturating_add(offset).saturating_add(self.correction_us)
+    }
+
+    /// The local instant this long after a stream time.
+    fn after(&self, time: StreamTime, span: Duration) -> Instant {
+        let span_us = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        Instant::from_micros(u64::try_from(self.local_us(time).saturating_add(span_us)).unwrap_or(0))
     }
 
     fn stream_time(&self, now: Instant) -> StreamTime {
@@ -158,7 +165,7 @@ impl StreamClock {
     }
 
     fn observe(&mut self, now: Instant, time: StreamTime) {
-        let transit_us = signed(now.as_micros()).saturating_sub(signed(self.local(time).as_micros()));
+        let transit_us = signed(now.as_micros()).saturating_sub(self.local_us(time));
         self.shortest_us = self.shortest_us.min(transit_us);
         if now < self.span_end {
             return;
@@ -180,6 +187,16 @@ fn signed(micros: u64) -> i64 {
 mod tests {
     use super::*;
 
+    /// A newcomer whose host's clock began a moment ago plays what is half a second old at once, not half a second later.
+    #[test]
+    fn the_past_before_the_clocks_origin_is_due_at_once() {
+        let clock = StreamClock::new(StreamTime::from_micros(60_000_000), Instant::from_micros(5_000));
+        let due = clock.after(StreamTime::from_micros(59_400_000), Duration::from_millis(500));
+        assert_eq!(due, Instant::ORIGIN);
+        let later = clock.after(StreamTime::from_micros(59_600_000), Duration::from_millis(500));
+        assert_eq!(later, Instant::from_micros(105_000));
+    }
+
     /// A splitter clock that runs 100 ppm slow against ours is followed: after ten minutes the mapped instants are off by
     /// less than the correction step, where an uncorrected clock would be off by 60 ms.
     #[test]
@@ -193,7 +210,7 @@ mod tests {
                 let time = StreamTime::from_micros(u64::try_from(sent_us.max(0)).unwrap());
                 clock.observe(now, time);
                 if millis > 60_000 {
-                    worst = worst.max((signed(clock.local(time).as_micros()) - signed(millis * 1000)).abs());
+                    worst = worst.max((clock.local_us(time) - signed(millis * 1000)).abs());
                 }
             }
             assert!(worst < 5_000, "{ppm} ppm: off by {worst} us");
