@@ -6,6 +6,12 @@ use std::ops::Range;
 
 /// How many last bytes of an output tell its place in the source.
 const TAIL_BYTES: usize = 64;
+/// A stream's header stands at its beginning.
+const HEADER_WITHIN_BYTES: usize = 64 * 1024;
+/// A header without some elements is in so many pieces.
+const HEADER_PIECES_MAX: usize = 4;
+/// A shorter piece may be there by chance.
+const HEADER_PIECE_BYTES_MIN: usize = 16;
 
 /// Where an output lies in its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +38,7 @@ pub fn place(source: &[u8], output: &[u8]) -> Place {
     };
     let header = &output[..output.len() - same];
     assert!(
-        find(source, header).is_some(),
+        is_header(source, header),
         "bytes {}..{} of the source are the last ones played of {}, and what was played before them is neither the source's nor \
          a header of it",
         end - same,
@@ -58,13 +64,19 @@ pub fn assert_same(one: &[u8], other: &[u8]) {
     assert!(one == other, "{} and {} bytes, the same only up to {same}", one.len(), other.len());
 }
 
-/// Where `needle` first is in `haystack`.
-#[must_use]
-pub fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    if needle.is_empty() {
-        return Some(0);
+/// A header is what the source begins with, perhaps without some of its elements.
+fn is_header(source: &[u8], mut header: &[u8]) -> bool {
+    let mut beginning = &source[..source.len().min(HEADER_WITHIN_BYTES)];
+    for _ in 0..HEADER_PIECES_MAX {
+        let common = |at: &usize| beginning[*at..].iter().zip(header).take_while(|(a, b)| a == b).count();
+        let Some(at) = (0..beginning.len()).max_by_key(common) else { break };
+        let piece = common(&at);
+        if piece < HEADER_PIECE_BYTES_MIN.min(header.len()) {
+            break;
+        }
+        (beginning, header) = (&beginning[at + piece..], &header[piece..]);
     }
-    haystack.windows(needle.len()).position(|window| window == needle)
+    header.is_empty()
 }
 
 fn rfind(haystack: &[u8], needle: &[u8]) -> Option<usize> {
@@ -87,6 +99,8 @@ mod tests {
         let good = [&source[..HEADER], &source[at..]].concat();
         assert_eq!(place(&source, &good), Place { header_bytes: HEADER, played: at..source.len() });
         assert_to_the_end(&source, &good, HEADER);
+        let parts = [&source[..100], &source[150..HEADER], &source[at..]].concat();
+        assert_eq!(place(&source, &parts).header_bytes, HEADER - 50);
 
         let middle = good.len() / 2;
         let lost = [&good[..middle], &good[middle + 1..]].concat();
@@ -94,12 +108,14 @@ mod tests {
         let mut changed = good.clone();
         changed[middle] ^= 1;
         let short = &good[..good.len() - PACKET_BYTES];
+        let strange_header = [&good[..HEADER - 100], &[0; 100], &good[HEADER..]].concat();
         let foreign = Recipe { seed: 2, ..Recipe::default() }.make();
         for (fault, output) in [
             ("lost", &*lost),
             ("doubled", &*doubled),
             ("changed", &*changed),
             ("short", short),
+            ("strange header", &*strange_header),
             ("foreign", &*foreign),
         ] {
             let judged = catch_unwind(|| assert_to_the_end(&source, output, HEADER));

@@ -1,4 +1,4 @@
-//! The clips that are streamed, made by ffmpeg once per test run: a moving picture with a clock, and a tone.
+//! The clips that are streamed, made by ffmpeg once per test run: a moving picture with a clock, and noise.
 
 use crate::tools::{artefact, ffmpeg, run};
 use std::{fs, path::PathBuf, sync::OnceLock, time::Duration};
@@ -26,7 +26,7 @@ pub(crate) fn short_ts() -> &'static Clip {
 /// The same, long enough for players one after another.
 pub(crate) fn long_ts() -> &'static Clip {
     static CLIP: OnceLock<Clip> = OnceLock::new();
-    CLIP.get_or_init(|| make_ts("long.ts", 50))
+    CLIP.get_or_init(|| make_ts("long.ts", 40))
 }
 
 fn make_ts(name: &str, seconds: u32) -> Clip {
@@ -48,7 +48,7 @@ pub(crate) fn webm() -> &'static Clip {
     CLIP.get_or_init(|| {
         let video = ["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-g", "25", "-b:v", "700k"];
         let rest = ["-c:a", "libvorbis", "-f", "webm", "-live", "1", "-cluster_time_limit", "1000"];
-        make("clip.webm", 40, &[&video[..], &rest].concat())
+        make("clip.webm", 36, &[&video[..], &rest].concat())
     })
 }
 
@@ -66,11 +66,11 @@ pub(crate) fn ogg() -> &'static Clip {
 
 fn make(name: &str, seconds: u32, coding: &[&str]) -> Clip {
     let path = artefact(name);
-    let (picture, tone) = (
-        format!("testsrc=size=320x192:rate=25:duration={seconds}"),
-        format!("sine=frequency=440:duration={seconds}"),
+    let (picture, sound) = (
+        format!("testsrc2=size=320x192:rate=25:duration={seconds}"),
+        format!("anoisesrc=color=pink:amplitude=0.2:duration={seconds}"),
     );
-    let mut command = ffmpeg(&["-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &tone]);
+    let mut command = ffmpeg(&["-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &sound]);
     run(command.args(coding).arg(&path), MAKING);
     Clip { bytes: fs::read(&path).unwrap(), path }
 }
