@@ -96,14 +96,13 @@ async fn acknowledgements_are_rare() {
         })
         .await
         .unwrap();
+    let began = tokio::time::Instant::now();
     acceptor.expect_chunks(TRAINS as usize).await;
     let (sender, receiver) = (dialer.stats(), acceptor.stats());
-    assert!(
-        receiver.quic_acks_out < u64::from(TRAINS) / 2,
-        "{} ACKs for {TRAINS} packets",
-        receiver.quic_acks_out
-    );
-    assert!(sender.packets_without_chunk() < u64::from(TRAINS) / 2, "{sender:?}");
+    // One for each time the delay passes, and a handful for the handshake.
+    let allowed = 8 + began.elapsed().as_millis() / crate::ack_delay::ACK_DELAY.as_millis();
+    assert!(u128::from(receiver.quic_acks_out) <= allowed, "{} ACKs, not {allowed}", receiver.quic_acks_out);
+    assert!(u128::from(sender.packets_without_chunk()) <= allowed, "{sender:?}");
     assert_eq!(sender.udp_packets_lost, 0);
     dialer.say(Output::Hangup { link, code: CloseCode::Done }).await;
     acceptor.expect("end", |input| matches!(input, Input::LinkDown { .. }).then_some(())).await;
