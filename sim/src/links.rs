@@ -123,6 +123,8 @@ pub(crate) struct End {
     pub(crate) to_link: LinkId,
     pub(crate) state: EndState,
     pub(crate) fault: Fault,
+    /// Nothing has come through from here since.
+    pub(crate) silent_since: Option<Instant>,
     /// One way, without jitter.
     pub(crate) delay: Duration,
     /// Inside a run of losses.
@@ -154,6 +156,7 @@ impl End {
             to_link,
             state,
             fault,
+            silent_since: None,
             delay,
             burst: false,
             control_clear: Instant::ORIGIN,

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            let _ = writeln!(io::stderr(), "p2psp-sim: {error}");
+            writeln!(io::stderr(), "p2psp-sim: {error}").ok();
             ExitCode::from(2)
         }
     }

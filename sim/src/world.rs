@@ -210,7 +210,8 @@ impl World {
         }
     }
 
-    /// Breaks, or mends, the way from one node to another. A link that stays silent for the idle time dies at both ends.
+    /// Breaks, or mends, the way from one node to another. A link that stays silent for the idle time dies, and
+    /// at the other end by the silence of the first.
     pub fn set_fault(&mut self, from: NodeId, to: NodeId, fault: Fault) {
         if fault == Fault::Clear {
             self.shared.faults.remove(&(from, to));
@@ -219,15 +220,15 @@ impl World {
         }
         let idle = self.shared.config.idle_timeout;
         let Some(node) = self.nodes.get_mut(from.index()) else { return };
-        for (link, end) in
-            node.table.iter_mut().filter(|(_, end)| end.to == to && end.state != EndState::Closed)
+        for (_, end) in node.table.iter_mut().filter(|(_, end)| end.to == to && end.state != EndState::Closed)
         {
             end.fault = fault;
-            if fault == Fault::Silence {
-                // The receiver hears nothing; this side learns only when the receiver has stopped answering.
-                let down = |node, link| Event::LinkDown { node, link, why: LinkDown::TimedOut };
-                self.shared.queue.push(self.now + idle, down(to, end.to_link));
-                self.shared.queue.push(self.now + idle * 2, down(from, link));
+            if fault != Fault::Silence {
+                end.silent_since = None;
+            } else if end.silent_since.is_none() {
+                end.silent_since = Some(self.now);
+                let why = LinkDown::TimedOut;
+                self.shared.queue.push(self.now + idle, Event::LinkDown { node: to, link: end.to_link, why });
             }
         }
     }

@@ -4,7 +4,7 @@
 use super::Size;
 use crate::{Fault, Latency, Loss, NetworkConfig, NodeId, Report, Rng, StreamSpec, TeamId, World};
 use p2psp_core::{Instant, RelayPolicy};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// After the last fault: links time out, routes are found, those who lost the splitter are back.
 const HEALING: Duration = Duration::from_secs(15);
@@ -88,6 +88,7 @@ pub(super) fn swarm(seed: u64, size: Size, report: &mut Report) {
         faults,
         rng,
         alive: Vec::new(),
+        eco: BTreeSet::new(),
     };
     let span = Duration::from_secs(if size == Size::Full { 40 } else { 12 });
     run.with_faults(&mut world, Instant::ORIGIN + span);
@@ -116,6 +117,7 @@ struct Run {
     faults: Faults,
     rng: Rng,
     alive: Vec<NodeId>,
+    eco: BTreeSet<NodeId>,
 }
 
 impl Run {
@@ -160,28 +162,37 @@ impl Run {
     }
 
     fn join(&mut self, world: &mut World) {
-        let eco = self.rng.chance(self.faults.eco_share) && !self.alive.is_empty();
+        // Owners must be able to carry the team, with room for catching up and for those that cannot reach each other.
+        let owners = self.alive.iter().filter(|peer| !self.eco.contains(peer)).count();
+        let carried = owners as f64 * self.faults.uplink > 2.0 * (self.faults.peers as f64 + 1.0);
+        let eco = self.rng.chance(self.faults.eco_share) && carried;
         let relay = self.faults.relay;
         // Packets with their overhead, c times over.
         let rate = f64::from(self.faults.chunks_per_second) * 1202.0 * 8.0 * self.faults.uplink;
+        // The first member helps everybody that cannot reach others (below).
+        let rate = if self.alive.is_empty() { rate * 4.0 } else { rate };
         let peer = world.add_peer(self.team, Some(super::lab::bits_per_second(rate)), |config| {
             config.eco = eco;
             config.relay = relay;
             config.target_delay =
                 Duration::from_millis(if relay == RelayPolicy::Classic { 4000 } else { 800 });
         });
-        for other in &self.alive {
+        // The first member stays, and everybody reaches it: without anybody who reaches both, a pair cannot be helped.
+        for other in self.alive.iter().skip(1) {
             if self.rng.chance(self.faults.blocked_share) {
                 world.set_fault(peer, *other, Fault::Silence);
                 world.set_fault(*other, peer, Fault::Silence);
             }
+        }
+        if eco {
+            self.eco.insert(peer);
         }
         self.alive.push(peer);
     }
 
     fn replace_one(&mut self, world: &mut World) {
         if self.alive.len() > 2 {
-            let goes = self.alive.remove(self.rng.index(self.alive.len()));
+            let goes = self.alive.remove(1 + self.rng.index(self.alive.len() - 1));
             if self.rng.chance(self.faults.crash_share) {
                 world.crash(goes);
             } else {

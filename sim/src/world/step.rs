@@ -170,16 +170,24 @@ impl World {
     }
 
     fn on_link_down(&mut self, id: NodeId, link: LinkId, why: LinkDown) {
-        let Some(node) = self.nodes.get_mut(id.index()) else { return };
-        let Some(end) = node.table.get_mut(link) else { return };
-        let still_silent = || {
-            self.shared.fault(end.to, id) == crate::Fault::Silence
-                || self.shared.fault(id, end.to) == crate::Fault::Silence
-        };
-        let other_alive = self.shared.oracle.view(end.to).is_none_or(|view| !view.down);
-        if end.state != EndState::Open || (why == LinkDown::TimedOut && other_alive && !still_silent()) {
+        let Some(end) = self.nodes.get(id.index()).and_then(|node| node.table.get(link)) else { return };
+        if end.state != EndState::Open {
             return;
         }
+        let (to, to_link, idle) = (end.to, end.to_link, self.shared.config.idle_timeout);
+        let other = self.nodes.get(to.index()).and_then(|node| node.table.get(to_link));
+        let other = other.filter(|other| other.state != EndState::Closed);
+        if let (LinkDown::TimedOut, Some(other)) = (why, other) {
+            // The way may have been mended meanwhile.
+            if other.silent_since.is_none_or(|since| since + idle > self.now) {
+                return;
+            }
+            let event = Event::LinkDown { node: to, link: to_link, why };
+            self.shared.queue.push(self.now + idle, event);
+        }
+        let Some(end) = self.nodes.get_mut(id.index()).and_then(|node| node.table.get_mut(link)) else {
+            return;
+        };
         end.state = EndState::Closed;
         self.trace.add(self.now, id.0.into(), 2 << 32 | u64::from(link.0), 0);
         self.input(id, Input::LinkDown { link, why });
