@@ -63,9 +63,14 @@ impl Bridge {
             PeerEvent::Teammate { peer, up } => debug!(peer = %peer.short(), up, "link to a teammate"),
             PeerEvent::Refused { .. } | PeerEvent::SplitterLost { .. } => {
                 let progress = self.progress.borrow();
-                if let (true, Some(trouble)) = (new, &progress.trouble) {
+                // What ends the run is told by whoever runs it.
+                if let (true, false, Some(trouble)) = (new, progress.is_hopeless(), &progress.trouble) {
                     warn!("{trouble}; trying again");
                 }
+            }
+            PeerEvent::OtherStream { peer } if self.progress.borrow().seat.is_none() => {
+                // Whoever joined the splitter's new run first is met while on the way there.
+                debug!(peer = %peer.short(), "a teammate follows another run of this channel");
             }
             PeerEvent::OtherStream { peer } => warn!(
                 peer = %peer.short(),

@@ -36,7 +36,7 @@ pub(crate) struct PeerArgs {
         help_heading = "Players"
     )]
     pub(crate) player_host: Option<Vec<String>>,
-    /// A site (https://example.org) whose pages may play the stream; may be given more than once [default: none]
+    /// A site, as `https://example.org`, whose pages may play the stream; may be given more than once [default: none]
     #[arg(
         long,
         value_name = "ORIGIN",

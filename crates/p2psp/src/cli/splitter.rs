@@ -13,7 +13,8 @@ use std::{net::SocketAddr, path::PathBuf};
 pub(crate) struct SplitterArgs {
     /// Where the stream comes from [default: testcard]
     ///
-    /// testcard[:WxH[@FPS]]     a generated picture with a running clock and a frame counter
+    /// testcard                 a generated picture with a running clock and a frame counter
+    /// testcard:640x368@25      the same in another size, at other frames per second
     /// -                        standard input
     /// FILE                     a file, sent at the speed at which it plays
     /// exec:COMMAND             what a command writes; started again when it ends
