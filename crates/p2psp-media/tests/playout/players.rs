@@ -252,7 +252,7 @@ async fn a_port_in_use_says_what_to_do() {
     let error = PlayoutServer::bind(taken, spool.clone(), || ().into()).await.unwrap_err();
     assert!(matches!(error, BindError::InUse(address) if address == lab.address));
     let text = error.to_string();
-    assert!(text.contains(&lab.address.port().to_string()) && text.contains("--player-port"), "{text}");
+    assert!(text.contains(&lab.address.port().to_string()) && text.contains("--player,"), "{text}");
 
     let foreign = PlayoutConfig { listen: "192.0.2.1:0".parse().unwrap(), ..config() };
     let error = PlayoutServer::bind(foreign, spool, || ().into()).await.unwrap_err();
