@@ -15,7 +15,7 @@ const JITTER: Duration = Duration::from_millis(5);
 /// missed only when a later one is due, so that one interval of it need not be waited for. Classic relay serves neighbours
 /// unevenly: its need lies between `n t_L + di + J` and the published rule of twice the team.
 pub(super) fn e4(seed: u64, size: Size, report: &mut Report) {
-    let (peers, seconds) = if size == Size::Full { (64, 12) } else { (24, 3) };
+    let (peers, seconds) = if size == Size::Full { (64, 12) } else { (40, 2) };
     let c = 4.0;
     report.line(format!(
         "{peers} peers, R = 100 chunks/s, di = 10 ms, J = 2 x {} ms, U = {c} R, {seconds} s",

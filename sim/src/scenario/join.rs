@@ -11,13 +11,13 @@ use std::{collections::BTreeMap, time::Duration};
 /// Each member's turn comes once a round of `n t_L`; a newcomer gets chunks from every origin after one round trip to the
 /// splitter, one to the teammates, and one round.
 pub(super) fn e5_e6(seed: u64, size: Size, report: &mut Report) {
-    let (peers, joins) = if size == Size::Full { (40, 16) } else { (16, 4) };
+    let (peers, joins, rate) = if size == Size::Full { (40, 16, 50) } else { (16, 4, 16) };
     let setup = Setup {
         network: NetworkConfig { latency: fixed(20, 20), ..NetworkConfig::default() },
         perfect: true,
         seed,
         peers,
-        stream: StreamSpec::new(50),
+        stream: StreamSpec::new(rate),
         uplink: None,
     };
     let interval = setup.stream.chunk_interval;
@@ -34,7 +34,7 @@ pub(super) fn e5_e6(seed: u64, size: Size, report: &mut Report) {
         .map(|arrival| arrival.at)
         .collect();
     let gaps = turns.iter().zip(turns.iter().skip(1)).map(|(a, b)| ms(b.since(*a)));
-    report.line(format!("{peers} peers, 50 chunks/s, 20 ms one way, {joins} joins"));
+    report.line(format!("{peers} peers, {rate} chunks/s, 20 ms one way, {joins} joins"));
     let (rounds, got) = (turns.len(), mean(gaps));
     report.at_least("E5: turns seen", rounds as f64, 10.0);
     report.close("E5: round, ms", got, ms(round), 0.10);

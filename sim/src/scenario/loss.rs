@@ -44,7 +44,9 @@ pub(super) fn e11(seed: u64, size: Size, report: &mut Report) {
         "{peers} peers, 100 chunks/s, {crashes} crashes in {:.0} s (tau = {tau:.0} s)",
         span.as_secs_f64()
     ));
-    report.close("E11: share of chunks lost by the others", loss, want, 0.20);
+    // A few crashes say less than many.
+    let tolerance = if size == Size::Full { 0.20 } else { 0.40 };
+    report.close("E11: share of chunks lost by the others", loss, want, tolerance);
     report.at_most("T_d: crash to turns given elsewhere, s", detected, 2.0);
     report.figure("detection_s", detected);
     report.figure("loss", loss);

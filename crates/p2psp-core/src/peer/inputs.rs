@@ -66,7 +66,8 @@ impl Peer {
 
     /// R-JOIN-3: turns are asked for when most links are up, or when the rest has had its time.
     fn ready_if_linked(&mut self, now: Instant) {
-        let Some(link) = self.life.splitter_link() else { return };
+        // A leaver has said its goodbye: it asks for nothing any more.
+        let Life::Member { link } = self.life else { return };
         let Some(seat) = self.seat.as_mut().filter(|seat| !seat.ready_sent && seat.view.is_some()) else {
             return;
         };
