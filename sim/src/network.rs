@@ -15,7 +15,7 @@ pub struct NetworkConfig {
     /// Which datagrams get lost. Control streams repeat what is lost, and come later.
     pub loss: Loss,
     /// Bytes that travel with each datagram and each control message beside it: 28 for IPv4 and UDP, 30 for a QUIC short
-    /// header and its tag (theory.md 2.9).
+    /// header and its tag (docs/background.md 3).
     pub packet_overhead_bytes: u32,
     /// A link whose other side is silent this long is gone.
     pub idle_timeout: Duration,

@@ -1,4 +1,4 @@
-//! The experiments by name. Each builds worlds from a seed, lets them run, and reports what it measured beside what theory.md
+//! The experiments by name. Each builds worlds from a seed, lets them run, and reports what it measured beside what docs/background.md
 //! predicts and how far off it may be.
 
 mod buffer;

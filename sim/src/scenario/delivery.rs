@@ -87,7 +87,7 @@ pub(super) fn e2_e3(seed: u64, size: Size, report: &mut Report) {
         let tolerance = if relay == RelayPolicy::Burst { 0.05 } else { 0.10 };
         report.close(&format!("{name}: E2 last delay, ms"), last_ms, 50.0 + (n - 1.0) * t_x, tolerance);
         report.close(&format!("{name}: E3 mean delay, ms"), mean_ms, 50.0 + n * t_x / 2.0, 0.05);
-        // Who comes first rotates: no peer is always the last (theory.md 2.3).
+        // Who comes first rotates: no peer is always the last (docs/background.md 3).
         let means = lab.peers.iter().map(|peer| ms(lab.world.view(*peer).mean_delay()));
         let (least, most) =
             means.fold((f64::MAX, 0.0_f64), |(least, most), mean| (least.min(mean), most.max(mean)));

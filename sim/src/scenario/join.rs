@@ -104,7 +104,7 @@ pub(super) fn flash(seed: u64, size: Size, report: &mut Report) {
     let (p50, p95) = (quantile(&mut start_ups, 0.5), quantile(&mut start_ups, 0.95));
     let (played_after, lost_after) = played_and_lost(&lab.world, &residents);
     let (crowd_played, crowd_lost) = played_and_lost(&lab.world, &newcomers);
-    // Everybody fetches the past from everybody who has some: the first seconds are short of uplink, and theory.md 2.8 says
+    // Everybody fetches the past from everybody who has some: the first seconds are short of uplink, and docs/background.md 3 says
     // how short. What counts is that it passes.
     let early = newcomers_early;
     let share = |played: u64, lost: u64| 1.0 - lost as f64 / (played + lost).max(1) as f64;

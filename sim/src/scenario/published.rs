@@ -1,4 +1,4 @@
-//! BM-1: the published curve of chunk loss against buffer size (p2psp.md 3.1), with classic pacing and with burst relay.
+//! BM-1: the published curve of chunk loss against buffer size (docs/background.md 1.2), with classic pacing and with burst relay.
 
 use super::{
     Size,

@@ -9,7 +9,7 @@ pub enum RelayPolicy {
     /// At once to every teammate, as fast as the shared uplink allows (R-RELAY-2).
     #[default]
     Burst,
-    /// As published: one teammate served for each chunk received (p2psp.md 2.2). Delay grows as team size times chunk time.
+    /// As published: one teammate served for each chunk received (docs/background.md 1.1). Delay grows as team size times chunk time.
     Classic,
 }
 

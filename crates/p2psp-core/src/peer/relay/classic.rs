@@ -1,4 +1,4 @@
-//! Classic pacing, as published (p2psp.md 2.2, generation b): each neighbour has a list of pending chunks, and each chunk received
+//! Classic pacing, as published (docs/background.md 1.1): each neighbour has a list of pending chunks, and each chunk received
 //! lets one neighbour have all of its list. The output follows the input, so the delay grows with the team. Kept to reproduce
 //! the published curves and to measure what burst relay gains. One thing is added: when the input stops, the lists still drain
 //! (the published rule leaves the last chunks undelivered).

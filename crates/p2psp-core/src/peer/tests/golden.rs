@@ -1,4 +1,4 @@
-//! The published trace, recomputed (p2psp.md 2.2): three members, classic pacing, no latency, first come, first served. M0 is
+//! The published trace, recomputed (docs/background.md 1.1): three members, classic pacing, no latency, first come, first served. M0 is
 //! alone for chunks 0 and 1, P1 joins before chunk 2 and P2 before chunk 3; a joiner's first turn comes after the next chunk.
 
 use crate::{lab::Lab, peer::RelayPolicy};
