@@ -51,7 +51,7 @@ impl Before {
 }
 
 /// A team that plays what a publisher sends, while something else happens to it.
-fn under_attack(seed: u64, attack: impl FnOnce(&Team)) {
+pub(crate) fn under_attack(seed: u64, attack: impl FnOnce(&Team)) {
     let splitter = Splitter::start(&["--input", "push:127.0.0.1:0/live"]);
     let door = splitter.ingest.unwrap();
     let mut team = Team::of(splitter, 3);
@@ -75,11 +75,7 @@ fn under_attack(seed: u64, attack: impl FnOnce(&Team)) {
     }
     team.ends();
     for last in team.last() {
-        assert_eq!(
-            (&last["lost_chunks_total"], &last["violations_total"]),
-            (&0.into(), &0.into()),
-            "{last:#}"
-        );
+        assert_eq!(last["lost_chunks_total"], 0, "{last:#}");
     }
 }
 

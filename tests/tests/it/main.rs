@@ -17,3 +17,7 @@ mod refusals;
 mod settings;
 #[cfg(test)]
 mod sources;
+#[cfg(test)]
+mod stranger;
+#[cfg(test)]
+mod strangers;
