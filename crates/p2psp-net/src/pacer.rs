@@ -12,10 +12,11 @@ use std::time::Duration;
 /// quinn 0.11), UDP (8) and IPv6 (40).
 pub(crate) const PACKET_OVERHEAD_BYTES: u64 = 38 + 8 + 40;
 
-/// How much may go out at once after silence: this long at the full rate ...
-const BURST: Duration = Duration::from_millis(5);
-/// ... and never less than this, so that a turn for a small team leaves without waiting.
-const BURST_BYTES_MIN: u64 = 64 * 1024;
+/// How much may go out at once after silence: this long at the full rate, which is what a router on the way may have to queue.
+/// At 100 Mb/s a turn of two chunks for 50 teammates leaves without another wake-up ...
+const BURST: Duration = Duration::from_millis(10);
+/// ... and never less than this: a dozen chunks, however slow the uplink.
+const BURST_BYTES_MIN: u64 = 16 * 1024;
 
 /// Nanobits in a bit: the balance counts nanobits, so that `rate * elapsed nanoseconds` is exact.
 const SCALE: i128 = 1_000_000_000;
