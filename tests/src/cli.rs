@@ -32,25 +32,17 @@ pub fn start<A: AsRef<str>>(name: &str, arguments: &[A]) -> Process {
     Process::start(name, &mut command(arguments))
 }
 
-/// Cargo builds the program beside this test: the same target folder and profile, offline because its dependencies are those
-/// that were just compiled for the test.
+/// Cargo builds the program beside this test: in the same target folder and profile, and offline, because its dependencies are
+/// those that were just compiled. The whole workspace with a test is named so that they have the same features, too: otherwise
+/// all of them would be compiled anew.
 fn build() -> PathBuf {
     let this = std::env::current_exe().expect("a test program has a path");
     // target/PROFILE/deps/it-HASH
     let profile = this.ancestors().nth(2).expect("three folders up").to_owned();
     let target = profile.parent().expect("the target folder");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()));
-    cargo.args([
-        "build",
-        "--quiet",
-        "--offline",
-        "--package",
-        "p2psp",
-        "--bin",
-        "p2psp",
-        "--message-format",
-        "json",
-    ]);
+    cargo.args(["build", "--quiet", "--offline", "--workspace", "--bin", "p2psp", "--test", "it"]);
+    cargo.args(["--message-format", "json"]);
     cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
     cargo.arg("--target-dir").arg(target);
     if profile.file_name().is_some_and(|name| name == "release") {
@@ -62,7 +54,7 @@ fn build() -> PathBuf {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "p2psp")
+        .filter(|message| message["target"]["name"] == "p2psp" && message["target"]["kind"][0] == "bin")
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .expect("cargo names what it built")
 }

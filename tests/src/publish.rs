@@ -163,6 +163,21 @@ pub enum Serving {
     File,
 }
 
+/// Takes a connection and reads the head of its request.
+///
+/// # Errors
+///
+/// The connection breaks.
+pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, String)> {
+    let (connection, _) = listener.accept()?;
+    connection.set_read_timeout(Some(http::TIMEOUT))?;
+    connection.set_write_timeout(Some(http::TIMEOUT))?;
+    let mut request = String::new();
+    let mut reader = BufReader::new(connection.try_clone()?);
+    while !request.ends_with("\r\n\r\n") && reader.read_line(&mut request)? > 0 {}
+    Ok((connection, request))
+}
+
 /// A server with one stream for one request. Gives its address, and a thread that ends when the stream was sent, with the
 /// request's head.
 ///
@@ -173,11 +188,7 @@ pub fn serve(stream: Vec<u8>, serving: Serving) -> io::Result<(SocketAddr, JoinH
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let server = thread::spawn(move || {
-        let (mut connection, _) = listener.accept()?;
-        connection.set_write_timeout(Some(http::TIMEOUT))?;
-        let mut request = String::new();
-        let mut reader = BufReader::new(connection.try_clone()?);
-        while !request.ends_with("\r\n\r\n") && reader.read_line(&mut request)? > 0 {}
+        let (mut connection, request) = accept(&listener)?;
         let length = match serving {
             Serving::Live => String::new(),
             Serving::File => format!("Content-Length: {}\r\n", stream.len()),

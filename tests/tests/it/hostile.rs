@@ -221,7 +221,7 @@ fn noise_at_the_player_port() {
         for (request, status) in [
             (noise.bytes(3_000), None),
             (vec![0x16, 3, 1, 2, 0, 1, 0, 1, 0xFC, 3, 3], None),
-            (format!("GET /live HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(20 * 1024)).into_bytes(), Some(431)),
+            (format!("GET /live HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(20 * 1024)).into_bytes(), None),
             (b"GET /live HTTP/1.1\r\nHost: evil.example\r\n\r\n".to_vec(), Some(421)),
             (b"GET /live HTTP/1.1\r\n\r\n".to_vec(), Some(400)),
             (b"GET /live HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n".to_vec(), Some(400)),
@@ -236,9 +236,13 @@ fn noise_at_the_player_port() {
             let line = answer.lines().next().unwrap_or_default();
             match status {
                 Some(status) => assert!(line.contains(&status.to_string()), "{:?}: {line}", &request[..20]),
-                None => assert!(line.is_empty() || line.contains("400"), "{line}"),
+                // Hung up on with bytes unread, the asker's system may throw the answer away.
+                None => assert!(line.is_empty() || line.contains(" 4"), "{line}"),
             }
         }
+        team.peers[0].wait_stats("malformed requests", |stats| {
+            stats["playout"]["refused_malformed_total"].as_u64() >= Some(3)
+        });
         // Heads that never end, and more connections than there are places for.
         let mut waiting: Vec<TcpStream> = (0..100).filter_map(|_| http::connect(player).ok()).collect();
         for connection in &mut waiting {

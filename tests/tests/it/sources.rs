@@ -90,7 +90,7 @@ fn a_server_that_comes_late() {
     let team = Team::of(splitter, 1);
     let player = team.play().pop().unwrap();
     let listener = TcpListener::bind(address).unwrap();
-    let (mut connection, _) = listener.accept().unwrap();
+    let (mut connection, _) = publish::accept(&listener).unwrap();
     let source = Recipe { seed: 52, millis: 2_000, ..Recipe::default() }.make();
     connection.write_all(b"HTTP/1.0 200 OK\r\n\r\n").unwrap();
     publish::paced(source.chunks(2_048), |block| connection.write_all(block)).unwrap();
@@ -98,7 +98,7 @@ fn a_server_that_comes_late() {
 
     // And when it answers no.
     drop(connection);
-    let (mut connection, _) = listener.accept().unwrap();
+    let (mut connection, _) = publish::accept(&listener).unwrap();
     connection.write_all(b"HTTP/1.0 404 Not Found\r\nContent-Length: 0\r\n\r\n").unwrap();
     let line = team.splitter.process.wait_log("404", PATIENCE);
     assert!(line.contains("check the URL"), "{line}");
