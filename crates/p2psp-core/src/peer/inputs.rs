@@ -6,7 +6,7 @@ use p2psp_wire::{Control, Departure, DepartureReason, Hello, PeerId, RosterDelta
 use std::time::Duration;
 
 /// How long a link may be up before the roster says whose it is.
-const STRANGER_WAIT: Duration = Duration::from_secs(5);
+pub(super) const STRANGER_WAIT: Duration = Duration::from_secs(5);
 /// When a peer that the roster does not name yet may ask again.
 const STRANGER_RETRY_MS: u32 = 50;
 /// Links of peers that the roster does not name (yet).
@@ -200,10 +200,11 @@ impl Peer {
                 }
             }
             (Control::Goodbye(_), _) => {
+                // The first one counts: more of them must not keep the link.
                 if let Some(slot) = seat.team.say_goodbye(now, link) {
                     seat.relay.forget(slot);
+                    self.set_deadline(link, Some(now + STRANGER_WAIT));
                 }
-                self.set_deadline(link, Some(now + STRANGER_WAIT));
             }
             (Control::Request { origins }, Some(slot)) => {
                 // R-ROUTE-3: this member's own chunks go to every teammate anyhow.

@@ -1,5 +1,6 @@
 //! Joining, staying, leaving: the one link to the splitter and what its state means (R-JOIN-1 to R-JOIN-6, R-LEAVE-1 to R-LEAVE-3).
 
+use super::inputs::STRANGER_WAIT;
 use super::{LeftReason, Lost, Peer, PeerEvent, Playout, Relay, Routes, Seat, Start, Team, Watch};
 use crate::{CloseCode, Instant, LinkId, Output, serve::Server, window::Window};
 use p2psp_wire::{Control, GoodbyeReason, Join, PROTOCOL_REVISION, Refuse, Welcome};
@@ -79,11 +80,16 @@ impl Peer {
         let same_stream = self.seat.as_ref().is_some_and(|seat| seat.welcome.epoch == welcome.epoch);
         let (slot, epoch, teammates, observed) =
             (welcome.slot, welcome.epoch, welcome.members, welcome.observed);
-        if !same_stream {
-            let strangers: Vec<LinkId> = self.links.keys().copied().filter(|other| *other != link).collect();
-            for other in strangers {
+        let others: Vec<LinkId> = self.links.keys().copied().filter(|other| *other != link).collect();
+        for other in others {
+            if same_stream {
+                // Whose these are the new roster says; who left meanwhile is not in it.
+                self.set_deadline(other, Some(now + STRANGER_WAIT));
+            } else {
                 self.hang_up(other, CloseCode::OtherStream);
             }
+        }
+        if !same_stream {
             self.seat = None;
         }
         self.seat = Some(self.take_seat(now, welcome));
@@ -133,6 +139,9 @@ impl Peer {
     }
 
     pub(super) fn on_refuse(&mut self, now: Instant, link: LinkId, refuse: Refuse) {
+        if !matches!(self.life, Life::Joining { .. }) {
+            return self.violation(link, "a refusal that was not asked for");
+        }
         let again = refuse.retry_after_ms > 0 && self.config.rejoin;
         let Refuse { reason, detail, retry_after_ms } = refuse;
         self.event(PeerEvent::Refused { reason, detail, again });
@@ -151,7 +160,13 @@ impl Peer {
                 self.life = Life::Leaving { link, until, reason, answered: true };
             }
             (GoodbyeReason::StreamEnded, _) => self.begin_leave(now, LeftReason::StreamEnded),
-            (GoodbyeReason::Leaving | GoodbyeReason::Unspecified, _) => self.splitter_lost(now, false),
+            (GoodbyeReason::Leaving | GoodbyeReason::Unspecified, _) => {
+                // Nothing more is said on that link: kept, each further goodbye would leave one behind.
+                if let Some(link) = self.life.splitter_link() {
+                    self.hang_up(link, CloseCode::Done);
+                }
+                self.splitter_lost(now, false);
+            }
         }
     }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// Longest wait at the start for what the newcomer fetches.
 const START_WAIT: Duration = Duration::from_millis(400);
+/// How far ahead of its own estimate a peer believes a chunk's stream time: more than a late welcome puts the estimate behind.
+const AHEAD_MAX: Duration = Duration::from_secs(1);
 /// How long transit times are watched before the clock is corrected.
 const DRIFT_SPAN: Duration = Duration::from_secs(10);
 /// Largest correction per span: 200 parts per million, twice what two bad quartz clocks differ by.
@@ -113,7 +115,9 @@ impl Playout {
 
     fn due(&self, now: Instant, chunk: &Chunk) -> Instant {
         let time = StreamTime::expand(chunk.header().time_us, self.clock.stream_time(now));
-        self.clock.after(time, self.target_delay)
+        let due = self.clock.after(time, self.target_delay);
+        // No chunk was taken in later than now: one origin's wrong times must not stop the play-out of everybody's chunks.
+        if due > now + self.target_delay + AHEAD_MAX { now } else { due }
     }
 }
 
@@ -186,6 +190,40 @@ fn signed(micros: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use p2psp_wire::{ChunkHeader, Slot};
+
+    /// A chunk from the future, as an origin may forge one, is played at once instead of after half an hour; one that is a
+    /// little ahead, because the estimate is behind, waits for its time.
+    #[test]
+    fn a_time_that_cannot_be_stops_nothing() {
+        let delay = Duration::from_millis(500);
+        let now = Instant::from_micros(9_000_000);
+        for (ahead, waits) in [(AHEAD_MAX, true), (AHEAD_MAX + Duration::from_micros(1), false)] {
+            let mut window = Window::new(8, ChunkNumber::ZERO);
+            let time_us = 9_000_000 + u32::try_from(ahead.as_micros()).unwrap();
+            let header = ChunkHeader {
+                number: ChunkNumber::ZERO,
+                origin: Slot::FIRST,
+                position: 0,
+                header_version: 0,
+                random_access: false,
+                time_us,
+            };
+            window.insert(Chunk::new(header, b"x").unwrap());
+            let mut playout = Playout {
+                target_delay: delay,
+                tick: Duration::ZERO,
+                next: ChunkNumber::ZERO,
+                clock: StreamClock::new(StreamTime::from_micros(9_000_000), now),
+                start: None,
+            };
+            match playout.step(now, &window) {
+                Step::Wait(at) => assert_eq!((at, waits), (Some(now + delay + ahead), true)),
+                Step::Play(_) => assert!(!waits, "{ahead:?} ahead"),
+                Step::Gap { .. } => panic!("nothing is missing"),
+            }
+        }
+    }
 
     /// A newcomer whose host's clock began a moment ago plays what is half a second old at once, not half a second later.
     #[test]

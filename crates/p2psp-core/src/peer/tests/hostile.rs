@@ -7,8 +7,8 @@ use crate::{
     peer::inputs::STRANGERS_MAX,
 };
 use p2psp_wire::{
-    Chunk, ChunkHeader, ChunkNumber, Control, DecodeError, Epoch, GoodbyeReason, Hello, NumberRange,
-    RosterDelta, Slot,
+    Chunk, ChunkHeader, ChunkNumber, Control, DecodeError, Epoch, GoodbyeReason, Hello, NumberRange, Refuse,
+    RefuseReason, RosterDelta, Slot,
 };
 use std::time::Duration;
 
@@ -98,6 +98,29 @@ fn misplaced_messages_end_the_link() {
             .iter()
             .any(|event| matches!(event, PeerEvent::Violation { peer, .. } if *peer == key(2)))
     );
+
+    // A refusal has its place before the seat only: a member must not be sent to wait by one.
+    let mut lab = team();
+    let link = lab.wires.link(1, SPLITTER);
+    let refuse = Refuse { reason: RefuseReason::TeamFull, detail: String::new(), retry_after_ms: u32::MAX };
+    lab.inject(1, Input::Control { link, message: Control::Refuse(refuse) });
+    assert_eq!(lab.peer(1).stats().violations, 1);
+    lab.pass(Duration::from_secs(2));
+    assert!(lab.peer(1).stats().slot.is_some(), "it has joined again");
+    assert_eq!(lab.splitter.stats().members, 4);
+}
+
+/// Goodbyes again and again do not keep the link of one that is no teammate.
+#[test]
+fn goodbyes_keep_no_link() {
+    let mut lab = team();
+    let link = LinkId(9_000);
+    lab.inject(1, Input::LinkUp { link, peer: key(50), remote: address(50), dialed: false });
+    for _ in 0..4 {
+        lab.inject(1, Input::Control { link, message: Control::Goodbye(GoodbyeReason::Leaving) });
+        lab.pass(Duration::from_secs(2));
+    }
+    assert!(!lab.peer(1).links.contains_key(&link));
 }
 
 /// Floods of requests, malformed datagrams and control garbage: the limit is borne, one more ends the link.
