@@ -81,7 +81,7 @@ mod tests {
         (0..count).map(|_| schedule.next(Instant::ORIGIN, members).unwrap().get()).collect()
     }
 
-    /// AT-2: in any N consecutive turns of a static team of N every member has exactly one.
+    /// In any N consecutive turns of a static team of N every member has exactly one.
     #[test]
     fn equal_weights_are_round_robin() {
         for n in 1..=64_u16 {
@@ -107,7 +107,7 @@ mod tests {
         assert!(order.windows(6).all(|w| w.iter().filter(|t| **t == 0).count() <= 5), "{order:?}");
     }
 
-    /// AT-18: whoever goes, at whatever place of the round, nobody else is skipped or served twice in that round.
+    /// Whoever goes, at whatever place of the round, nobody else is skipped or served twice in that round.
     #[test]
     fn departures_disturb_nobody() {
         for served in 0..8 {

@@ -120,7 +120,7 @@ fn refusals_name_their_reason() {
     }
 }
 
-/// AT-6: a link that never says what it wants is closed in time, and others join meanwhile.
+/// A link that never says what it wants is closed in time, and others join meanwhile.
 #[test]
 fn a_silent_link_is_closed() {
     let mut desk = Desk::new();

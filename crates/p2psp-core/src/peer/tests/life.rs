@@ -20,7 +20,7 @@ fn team(peers: usize) -> Lab {
 }
 
 /// On perfect links every member plays every chunk once, in order, without a gap, a duplicate or a hang-up; the splitter sends
-/// one copy, and each member relays each of its chunks to each other member once (AT-1, 2, 23, 40, 41).
+/// one copy, and each member relays each of its chunks to each other member once.
 #[test]
 fn a_team_on_perfect_links() {
     for peers in [1_usize, 2, 3, 8, 33] {
@@ -77,7 +77,7 @@ fn the_first_member_starts_from_the_splitter() {
     assert!(lab.splitter.stats().chunks_served >= 100);
 }
 
-/// AT-35: a polite leave loses nothing for the others, and ends with the goodbye of all.
+/// A polite leave loses nothing for the others, and ends with the goodbye of all.
 #[test]
 fn a_polite_leave_costs_nothing() {
     let mut lab = team(6);
@@ -125,7 +125,7 @@ fn a_crash_costs_its_own_share_until_noticed() {
     assert_eq!(lab.peer(1).stats().teammates, 6);
 }
 
-/// AT-7: one more than the team's size is refused, told so, and does not learn who is in the team.
+/// One more than the team's size is refused, told so, and does not learn who is in the team.
 #[test]
 fn a_full_team_refuses() {
     let mut lab = Lab::new(|config| config.team_size_max = 3);
@@ -147,7 +147,7 @@ fn a_full_team_refuses() {
     assert!(lab.events(extra).iter().any(|event| matches!(event, PeerEvent::Joined { .. })));
 }
 
-/// AT-8: the same identity again takes its own place, not a second one.
+/// The same identity again takes its own place, not a second one.
 #[test]
 fn a_rejoin_replaces() {
     let mut lab = team(4);

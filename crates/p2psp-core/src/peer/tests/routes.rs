@@ -1,4 +1,4 @@
-//! Pairs that cannot talk (AT-43, 45, 47 to 49).
+//! Pairs that cannot talk.
 
 use crate::lab::Lab;
 use std::time::Duration;
