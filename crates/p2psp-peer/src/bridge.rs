@@ -20,6 +20,10 @@ pub(crate) struct Bridge {
     splitter: String,
     started: Instant,
     epoch: Option<Epoch>,
+    /// Added to the header versions of this run, which begin anew with each: players must not take one run's for another's.
+    version_base: u8,
+    /// The newest header's version as players know it.
+    version: u8,
     playing: bool,
 }
 
@@ -30,7 +34,7 @@ impl Bridge {
         splitter: String,
         started: Instant,
     ) -> Self {
-        Self { spool, progress, splitter, started, epoch: None, playing: false }
+        Self { spool, progress, splitter, started, epoch: None, version_base: 0, version: 0, playing: false }
     }
 
     /// Takes one event, in order.
@@ -54,9 +58,12 @@ impl Bridge {
                 self.spool.gap(chunks);
             }
             PeerEvent::Joined { slot, epoch, teammates, observed } => {
-                if self.epoch.replace(epoch).is_some_and(|old| old != epoch) && self.playing {
-                    // Nothing of the old run continues in the new one.
-                    self.spool.gap(1);
+                if self.epoch.replace(epoch).is_some_and(|old| old != epoch) {
+                    self.version_base = self.version.wrapping_add(1);
+                    if self.playing {
+                        // Nothing of the old run continues in the new one.
+                        self.spool.gap(1);
+                    }
                 }
                 info!(%slot, epoch = epoch.0, teammates, %observed, "has a seat in the team");
             }
@@ -91,13 +98,15 @@ impl Bridge {
         self.spool.push(Unit {
             payload: chunk.payload(),
             random_access: header.random_access,
-            header_version: header.header_version,
+            header_version: header.header_version.wrapping_add(self.version_base),
         });
     }
 
-    fn header(&self, header: p2psp_wire::StreamHeader) {
+    fn header(&mut self, header: p2psp_wire::StreamHeader) {
         let p2psp_wire::StreamHeader { version, content_type, bytes } = header;
         info!(version, content_type, bytes = bytes.len(), "the stream's format");
+        let version = version.wrapping_add(self.version_base);
+        self.version = version;
         if let Err(error) = self.spool.set_header(StreamHeader { version, content_type, bytes }) {
             // The wire has the same limit, so this is a fault between our own crates.
             warn!(%error, "the splitter's stream header was dropped");
@@ -166,6 +175,42 @@ mod tests {
         bridge.on_event(PeerEvent::Left(LeftReason::StreamEnded));
         assert_eq!(drain(&spool).1, Read::End);
         assert_eq!(progress.borrow().left, Some(LeftReason::StreamEnded));
+    }
+
+    /// A new run numbers its headers from the same begin; who plays a container that cannot change on the way is told to start
+    /// anew all the same.
+    #[test]
+    fn a_new_epochs_header_is_another_one() {
+        let (mut bridge, spool, _progress) = bridge();
+        let joined = |epoch| PeerEvent::Joined {
+            slot: Slot::new(1).unwrap(),
+            epoch: Epoch(epoch),
+            teammates: 0,
+            observed: "192.0.2.1:9".parse().unwrap(),
+        };
+        let header = |bytes| {
+            PeerEvent::Header(p2psp_wire::StreamHeader {
+                version: 3,
+                content_type: "video/webm".to_owned(),
+                bytes: Bytes::from_static(bytes),
+            })
+        };
+        let mut reader = spool.reader();
+        let mut read = || {
+            let mut batch = Batch::default();
+            let read = reader.read(&mut Context::from_waker(Waker::noop()), &mut batch, usize::MAX);
+            let length = bytes::Buf::remaining(&batch);
+            (bytes::Buf::copy_to_bytes(&mut batch, length), read)
+        };
+        for event in [joined(1), header(b"HEAD "), chunk(7, true, b"seven")] {
+            bridge.on_event(event);
+        }
+        assert_eq!(read(), (Bytes::from_static(b"HEAD seven"), Read::Data));
+        for event in [joined(2), header(b"OTHER "), chunk(1, true, b"one")] {
+            bridge.on_event(event);
+        }
+        assert_eq!(read(), (Bytes::new(), Read::End));
+        assert_eq!(drain(&spool), (b"OTHER one".to_vec(), Read::Wait));
     }
 
     /// A new run of the splitter is a hole for players, also when no chunk number is missing.
