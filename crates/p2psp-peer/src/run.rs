@@ -159,7 +159,7 @@ impl Running {
             let (given_up, never_seated) = {
                 let progress = self.progress.borrow_and_update();
                 if let Some(reason) = progress.left {
-                    return ended(reason, progress.trouble.clone());
+                    return ended(reason, progress.trouble.clone(), progress.welcome_after.is_some());
                 }
                 if let (true, Some(trouble)) = (progress.is_hopeless(), &progress.trouble) {
                     return Err(RunError::NoSeat(trouble.clone()));
@@ -174,7 +174,7 @@ impl Running {
                 Ok(()) = self.progress.changed() => {}
                 end = &mut self.driver => {
                     end?;
-                    return ended(LeftReason::Asked, None);
+                    return Ok(Ended::Asked);
                 }
                 () = sleep_until(patience.unwrap_or_else(tokio::time::Instant::now)), if patience.is_some() => {
                     let splitter = self.splitter.clone();
@@ -312,13 +312,14 @@ impl std::fmt::Debug for PlayerPort {
     }
 }
 
-/// What the machine's last word means for the run.
-fn ended(reason: LeftReason, trouble: Option<Trouble>) -> Result<Ended, RunError> {
+/// What the machine's last word means for the run. Who never had a seat has lost none: the trouble on the way there is the cause.
+fn ended(reason: LeftReason, trouble: Option<Trouble>, was_seated: bool) -> Result<Ended, RunError> {
     match (reason, trouble) {
         (LeftReason::Asked, _) => Ok(Ended::Asked),
         (LeftReason::StreamEnded, _) => Ok(Ended::StreamEnded),
         (LeftReason::Expelled, _) => Err(RunError::Expelled),
         (LeftReason::Refused, Some(trouble)) => Err(RunError::NoSeat(trouble)),
+        (LeftReason::SplitterLost, Some(trouble)) if !was_seated => Err(RunError::NoSeat(trouble)),
         (LeftReason::Refused | LeftReason::SplitterLost, _) => Err(RunError::SplitterLost),
     }
 }
