@@ -195,7 +195,6 @@ pub struct Wake {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "each name is the part of the machine that asked")]
 pub enum Timer {
-    Drain,
     Join,
     Leave,
     Links,
