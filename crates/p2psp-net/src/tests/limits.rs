@@ -37,6 +37,26 @@ async fn one_link_too_many_is_refused() {
     assert_eq!(full.expect_up().await.1, late.peer);
 }
 
+/// A node dials up to `links_max` links, and not one more.
+#[tokio::test]
+async fn one_dial_too_many_is_refused() {
+    let mut small = config();
+    small.links_max = 2;
+    let mut dialer = start(small);
+    let others = [start(config()), start(config()), start(config())];
+    for other in &others[..2] {
+        dialer.dial(other).await;
+        assert_eq!(dialer.expect_up().await.1, other.peer);
+    }
+    dialer.dial(&others[2]).await;
+    let refused = dialer
+        .expect("refusal", |input| if let Input::DialFailed { peer, .. } = input { Some(peer) } else { None })
+        .await;
+    assert_eq!(refused, others[2].peer);
+    let stats = dialer.stats();
+    assert_eq!((stats.links, stats.dials, stats.dials_failed), (2, 3, 1));
+}
+
 /// In a crowd, addresses have to prove themselves; those who can all get in.
 #[tokio::test]
 async fn a_crowd_must_prove_its_addresses() {

@@ -190,17 +190,17 @@ impl Transport {
 
     /// Starts to dial. A second dial to the same peer joins the first.
     pub(crate) fn dial(&mut self, peer: PeerId, addresses: &[SocketAddr]) {
-        if !self.dialing.insert(peer) {
+        if self.dialing.contains(&peer) {
             return;
         }
         self.stats.counters.dials.add_one();
         if self.open_links() >= self.links_max {
-            self.dialing.remove(&peer);
             self.stats.counters.dials_failed.add_one();
             tracing::warn!(peer = %peer.short(), links_max = self.links_max, "did not dial: this node has no room for another link");
             self.early.push(Input::DialFailed { peer, wrong_key: false });
             return;
         }
+        self.dialing.insert(peer);
         let dial = connect::dial(
             self.quic.endpoint.clone(),
             self.quic.client.clone(),
