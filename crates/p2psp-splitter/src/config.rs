@@ -8,6 +8,7 @@ use p2psp_net::Identity;
 use p2psp_wire::limits;
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -36,6 +37,9 @@ pub struct Config {
     pub ingest: IngestOptions,
     /// The channel's key.
     pub identity: Identity,
+    /// Where the number of the last run of this channel is kept, so that the next one is larger whatever the clock says.
+    /// Made if there is none. Default: nowhere, which is right for a key that serves one run.
+    pub epoch_file: Option<PathBuf>,
     /// UDP address of its one socket. Default 0.0.0.0:4480.
     pub listen: SocketAddr,
     /// `host:port` as peers reach it, for the channel link. Default: none, so this machine's own address.
@@ -98,6 +102,7 @@ impl Config {
                 ..IngestOptions::default()
             },
             identity,
+            epoch_file: None,
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)),
             advertise: Vec::new(),
             team_size_max: 128,

@@ -16,6 +16,7 @@
 
 mod config;
 mod door;
+mod epoch;
 mod error;
 mod events;
 mod feed;

@@ -3,6 +3,7 @@
 use crate::{
     config::{Config, OnEnd},
     door::Door,
+    epoch,
     error::{Ended, RunError, StartError},
     events::{Events, Team},
     place,
@@ -55,7 +56,7 @@ impl Running {
         let node = Node::bind(node_config)?;
         let local = node.local_addr();
         let link = place::link(channel, local, &config.advertise);
-        let epoch = place::epoch(SystemTime::now());
+        let epoch = epoch::next(config.epoch_file.as_deref(), SystemTime::now());
 
         let (team_sender, team) = watch::channel(Team::default());
         let mut events = Events::new(team_sender);

@@ -123,6 +123,7 @@ fn a_second_signal_ends_at_once() {
 fn a_splitter_that_comes_back() {
     let key = TempFile::new("channel.key", b"");
     std::fs::remove_file(&key.0).unwrap();
+    let runs = TempFile(key.0.with_extension("key.epoch"));
     let mut splitter = Splitter::start(&["--input", "testcard", "--key", key.path()]);
     let peers: Vec<Peer> =
         (1..=3).map(|n| Peer::start(&format!("peer {n}"), &splitter.link, &NONE)).collect();
@@ -133,9 +134,12 @@ fn a_splitter_that_comes_back() {
     let warned = peers[0].process.wait_log("cannot reach the splitter", PATIENCE);
     assert!(warned.contains("trying again"), "{warned}");
 
+    // What a clock that was set back looks like: the last run's number is far ahead of it.
+    std::fs::write(&runs.0, "4000000000\n").unwrap();
     let listen = splitter.listen.to_string();
     let again = Splitter::start(&["--listen", &listen, "--input", "testcard", "--key", key.path()]);
     assert_eq!(again.link, splitter.link, "the key file keeps the link");
+    assert_eq!(again.process.ready()["epoch"], 4_000_000_001_u32, "runs are counted up");
     for peer in &peers {
         let stats = peer.process.wait_stats("a new run", PATIENCE, |stats| {
             stats["state"] == "member" && stats["splitter_losses_total"].as_u64() > Some(0)

@@ -160,6 +160,7 @@ fn a_full_team() {
 fn two_splitters_on_one_channel() {
     let key = TempFile::new("twice.key", b"");
     std::fs::remove_file(&key.0).unwrap();
+    let _runs = TempFile(key.0.with_extension("key.epoch"));
     let first = Splitter::start(&["--input", "testcard", "--key", key.path()]);
     let listen = first.listen.to_string();
     fails(

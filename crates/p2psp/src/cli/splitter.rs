@@ -66,7 +66,8 @@ pub(crate) struct SplitterArgs {
         help_heading = "Team"
     )]
     pub(crate) advertise: Option<Vec<String>>,
-    /// File with the channel's private key, made if there is none; without it each start makes a new channel
+    /// File with the channel's private key, made if there is none; without it each start makes a new channel. FILE.epoch
+    /// beside it counts the runs
     #[arg(long, value_name = "FILE", env = "P2PSP_SPLITTER_KEY", value_hint = ValueHint::FilePath,
           help_heading = "Team")]
     pub(crate) key: Option<PathBuf>,

@@ -12,7 +12,10 @@ use p2psp_net::Identity;
 use p2psp_peer::Player;
 use p2psp_splitter::{Pace, Source, card_of_rate};
 use p2psp_wire::ChannelLink;
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// User name of Icecast's tools.
 const PUSH_USER: &str = "source";
@@ -32,6 +35,7 @@ pub(crate) fn splitter(
     identity: Identity,
 ) -> Result<p2psp_splitter::Config, SettingsError> {
     let mut config = p2psp_splitter::Config::new(source(args)?, identity);
+    config.epoch_file = args.key.as_deref().map(beside);
     set(&mut config.listen, args.listen);
     set(&mut config.advertise, args.advertise.clone());
     set(&mut config.team_size_max, args.team_size);
@@ -44,6 +48,13 @@ pub(crate) fn splitter(
     config.grace = span(args.grace, GRACE);
     config.check().map_err(|error| value(error.setting(), &error))?;
     Ok(config)
+}
+
+/// The file beside a channel's key that remembers the number of its last run.
+fn beside(key: &Path) -> PathBuf {
+    let mut name = key.as_os_str().to_owned();
+    name.push(".epoch");
+    name.into()
 }
 
 /// What a peer runs with. `identity` comes from the key file of [`PeerArgs::key`].
