@@ -21,17 +21,19 @@
 //! `driver` is the loop around [`p2psp_core::drain`]; `transport` is the network as trains and messages, today over quinn;
 //! `quic` holds every QUIC setting and `tls` every cryptographic one; `pacer` is the uplink that all links share; `grid` lets
 //! QUIC's timers share wake-ups; `ack_delay` keeps acknowledgements from doubling the packets. [`tasks`] is the one place
-//! where tasks are started. No protocol decision is taken here: the machine decides, the host carries out.
+//! where tasks are started; [`route`] asks the system which of its addresses others may try. No protocol decision is taken here: the machine decides, the host carries out.
 
 mod ack_delay;
 mod clock;
 mod config;
 mod driver;
+mod feed;
 mod grid;
 mod handle;
 mod identity;
 mod pacer;
 mod quic;
+pub mod route;
 mod stats;
 pub mod tasks;
 mod tls;
@@ -43,6 +45,7 @@ mod tests;
 pub use clock::Clock;
 pub use config::NodeConfig;
 pub use driver::{Driver, DriverError, Node};
+pub use feed::StatsFeed;
 pub use handle::{CastError, Gone, Handle};
 pub use identity::{Identity, IdentityError};
 pub use quic::BindError;

@@ -26,4 +26,4 @@ pub use config::{Config, Player};
 pub use error::{Ended, RunError, StartError};
 pub use progress::Trouble;
 pub use run::Running;
-pub use snapshot::{Snapshot, State, StatsFeed};
+pub use snapshot::{Snapshot, State};

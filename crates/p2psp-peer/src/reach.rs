@@ -1,10 +1,11 @@
 //! Where the splitter is, and where teammates may find this peer: name lookups and the choice of addresses. Sends nothing.
 
 use crate::error::StartError;
+use p2psp_net::route::{ANYWHERE, source_address};
 use p2psp_wire::limits::CANDIDATES_MAX;
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 use tokio::{net::lookup_host, time::timeout};
@@ -13,10 +14,6 @@ use tokio::{net::lookup_host, time::timeout};
 const ADDRESSES_MAX: usize = 16;
 /// Longest wait for one name; resolvers give up by themselves after five seconds a try.
 const LOOKUP_MAX: Duration = Duration::from_secs(10);
-
-/// Addresses outside (RFC 5737, RFC 3849): nothing is sent there, the route to them is the one to anywhere.
-const ANYWHERE: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 
 /// Looks all hosts of a link up, in its order; those that have an address count.
 ///
@@ -94,15 +91,6 @@ pub(crate) fn candidates(
     });
     candidates.truncate(CANDIDATES_MAX);
     candidates
-}
-
-/// The address from which this machine would send to `destination`. Connecting a UDP socket only asks the routing table.
-fn source_address(destination: IpAddr) -> Option<IpAddr> {
-    let any: IpAddr =
-        if destination.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0)).ok()?;
-    socket.connect((destination, 9)).ok()?;
-    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified())
 }
 
 #[cfg(test)]

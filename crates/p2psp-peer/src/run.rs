@@ -6,11 +6,11 @@ use crate::{
     error::{Ended, RunError, StartError},
     progress::{Progress, Trouble},
     reach,
-    snapshot::{Figures, Snapshot, StatsFeed, Subject},
+    snapshot::{Figures, Snapshot, Subject},
 };
 use p2psp_core::{LeftReason, Peer, PeerConfig};
 use p2psp_media::playout::{self, PlayoutServer, PlayoutStats, SharedSpool, ShutdownReport, SpoolLimits};
-use p2psp_net::{Driver, Handle, Node, NodeConfig, tasks};
+use p2psp_net::{Driver, Handle, Node, NodeConfig, StatsFeed, tasks};
 use p2psp_wire::PeerId;
 use std::{
     net::SocketAddr,
@@ -126,7 +126,7 @@ impl Running {
 
     /// The statistics, renewed once a second and at the end.
     #[must_use]
-    pub fn stats(&self) -> StatsFeed {
+    pub fn stats(&self) -> StatsFeed<Snapshot> {
         StatsFeed::new(self.stats.subscribe())
     }
 

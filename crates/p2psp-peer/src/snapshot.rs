@@ -8,7 +8,6 @@ use p2psp_net::NetStats;
 use p2psp_wire::{ChannelId, PeerId};
 use serde::Serialize;
 use std::{net::SocketAddr, time::Duration};
-use tokio::sync::watch;
 
 /// Where a peer stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -129,29 +128,6 @@ pub struct Snapshot {
     pub net: NetStats,
     /// The player port, if there is one.
     pub playout: Option<PlayoutStats>,
-}
-
-/// The newest figures, and a way to wait for newer ones.
-#[derive(Clone, Debug)]
-pub struct StatsFeed {
-    seen: watch::Receiver<Snapshot>,
-}
-
-impl StatsFeed {
-    pub(crate) fn new(seen: watch::Receiver<Snapshot>) -> Self {
-        Self { seen }
-    }
-
-    /// The newest figures.
-    #[must_use]
-    pub fn newest(&self) -> Snapshot {
-        self.seen.borrow().clone()
-    }
-
-    /// Waits for newer figures than were last seen; false when there will be none.
-    pub async fn renewed(&mut self) -> bool {
-        self.seen.changed().await.is_ok()
-    }
 }
 
 impl Snapshot {

@@ -28,4 +28,4 @@ pub use config::{Config, ConfigError, OnEnd, card_of_rate};
 pub use error::{Ended, RunError, StartError};
 pub use p2psp_media::ingest::{Pace, Source};
 pub use run::Running;
-pub use snapshot::{IngestFigures, MemberFigures, Snapshot, StatsFeed};
+pub use snapshot::{IngestFigures, MemberFigures, Snapshot};

@@ -1,11 +1,8 @@
 //! Where peers find this splitter: the addresses of the channel link.
 
+use p2psp_net::route::{ANYWHERE, source_address};
 use p2psp_wire::{ChannelId, ChannelLink};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-
-/// Addresses outside (RFC 5737, RFC 3849): nothing is sent there, the route to them is the one to anywhere.
-const ANYWHERE_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-const ANYWHERE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The link that peers join by.
 pub(crate) fn link(channel: ChannelId, local: SocketAddr, advertise: &[String]) -> ChannelLink {
@@ -19,18 +16,10 @@ fn own_address(local: SocketAddr) -> SocketAddr {
     if !local.ip().is_unspecified() {
         return local;
     }
-    let (anywhere, loopback): (_, IpAddr) = match local {
-        SocketAddr::V4(_) => (ANYWHERE_V4, Ipv4Addr::LOCALHOST.into()),
-        SocketAddr::V6(_) => (ANYWHERE_V6, Ipv6Addr::LOCALHOST.into()),
-    };
-    SocketAddr::new(source_address(local.ip(), anywhere).unwrap_or(loopback), local.port())
-}
-
-/// The address from which this machine would send to `destination`. Connecting a UDP socket only asks the routing table.
-fn source_address(any: IpAddr, destination: IpAddr) -> Option<IpAddr> {
-    let socket = UdpSocket::bind((any, 0)).ok()?;
-    socket.connect((destination, 9)).ok()?;
-    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified())
+    let loopback: IpAddr =
+        if local.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+    let source = ANYWHERE.into_iter().find(|ip| ip.is_ipv4() == local.is_ipv4()).and_then(source_address);
+    SocketAddr::new(source.unwrap_or(loopback), local.port())
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use crate::{
     error::{Ended, RunError, StartError},
     events::{Events, Team},
     place,
-    snapshot::{IngestFigures, Snapshot, StatsFeed},
+    snapshot::{IngestFigures, Snapshot},
 };
 use p2psp_core::{Splitter, SplitterConfig};
-use p2psp_net::{Driver, Handle, Node, NodeConfig};
+use p2psp_net::{Driver, Handle, Node, NodeConfig, StatsFeed};
 use p2psp_wire::{ChannelLink, Epoch, PeerId, Slot};
 use std::{
     net::SocketAddr,
@@ -107,7 +107,7 @@ impl Running {
 
     /// The statistics, renewed once a second and at the end.
     #[must_use]
-    pub fn stats(&self) -> StatsFeed {
+    pub fn stats(&self) -> StatsFeed<Snapshot> {
         StatsFeed::new(self.stats.subscribe())
     }
 

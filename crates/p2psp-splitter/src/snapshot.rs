@@ -7,7 +7,6 @@ use p2psp_net::NetStats;
 use p2psp_wire::{ChannelLink, Epoch, PeerId, Slot};
 use serde::Serialize;
 use std::{net::SocketAddr, time::Duration};
-use tokio::sync::watch;
 
 /// The figures of one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -222,28 +221,5 @@ impl Snapshot {
             net,
             ..self
         }
-    }
-}
-
-/// The newest figures, and a way to wait for newer ones.
-#[derive(Clone, Debug)]
-pub struct StatsFeed {
-    seen: watch::Receiver<Snapshot>,
-}
-
-impl StatsFeed {
-    pub(crate) const fn new(seen: watch::Receiver<Snapshot>) -> Self {
-        Self { seen }
-    }
-
-    /// The newest figures.
-    #[must_use]
-    pub fn newest(&self) -> Snapshot {
-        self.seen.borrow().clone()
-    }
-
-    /// Waits for newer figures than were last seen; false when there will be none.
-    pub async fn renewed(&mut self) -> bool {
-        self.seen.changed().await.is_ok()
     }
 }
