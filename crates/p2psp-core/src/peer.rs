@@ -1,10 +1,12 @@
 //! The peer: takes a seat, links up with its teammates, relays what the splitter gives it, and plays everything in order.
 //!
 //! `life` joins and leaves, `team` knows who is there and who is linked, `receive` judges chunks, `relay` passes them on,
-//! `routes` works around pairs that cannot talk, `start` fetches what a newcomer missed, `watch` notices silent origins,
+//! `edge` knows
+//! how far the stream has come, `routes` works around pairs that cannot talk, `start` fetches what a newcomer missed, `watch` notices silent origins,
 //! `playout` orders and times. This file is their traffic controller.
 
 mod config;
+mod edge;
 mod inputs;
 mod life;
 mod playout;
@@ -24,6 +26,7 @@ use crate::{
     CloseCode, DelayHistogram, Instant, LinkId, Machine, Output, Timer, Wake, guard::Guard, machine::Input,
     serve::Server, window::Window,
 };
+use edge::Edge;
 use life::Life;
 use p2psp_wire::{ChunkNumber, Control, PeerId, Welcome};
 use playout::{Playout, Step};
@@ -75,6 +78,7 @@ struct Link {
 struct Seat {
     welcome: Welcome,
     team: Team,
+    edge: Edge,
     window: Window,
     playout: Playout,
     relay: Relay,
@@ -262,8 +266,9 @@ impl Peer {
 
     /// The next step of the play-out, if one is due.
     fn next_play(&mut self, now: Instant) -> Option<Output<PeerEvent>> {
+        let edge = self.play_edge();
         let seat = self.seat.as_mut()?;
-        match seat.playout.step(now, &seat.window) {
+        match seat.playout.step(now, &seat.window, edge) {
             Step::Play(chunk) => {
                 self.stats.chunks_played += 1;
                 self.stats.bytes_played += chunk.payload_len() as u64;
@@ -280,6 +285,14 @@ impl Peer {
         }
     }
 
+    /// How far the play-out may skip what is missing. When the stream is over, nobody comes any more to confirm its end.
+    fn play_edge(&self) -> ChunkNumber {
+        let over = matches!(self.life, Life::Leaving { reason: LeftReason::StreamEnded, .. });
+        self.seat
+            .as_ref()
+            .map_or(ChunkNumber::ZERO, |seat| if over { seat.window.end() } else { seat.edge.number() })
+    }
+
     fn wake(&mut self, now: Instant) -> Option<Wake> {
         let wake = |at: Option<Instant>, timer| {
             at.map(|at| Wake { at: at.max(now + Duration::from_nanos(1)), timer })
@@ -292,6 +305,7 @@ impl Peer {
             };
         };
         consider(wake(self.link_deadlines.first().map(|(at, _)| *at), Timer::Links));
+        let edge = self.play_edge();
         if let Some(seat) = &mut self.seat {
             consider(wake(seat.team.deadline(), Timer::Links));
             consider(wake(seat.watch.deadline(), Timer::Report));
@@ -299,7 +313,7 @@ impl Peer {
             consider(wake(seat.lost.report_at, Timer::Report));
             // A spent uplink wakes us itself; until then time alone relays nothing.
             consider(wake(seat.relay.deadline().filter(|_| !self.uplink_blocked), Timer::Relay));
-            if let Step::Wait(at) = seat.playout.step(now, &seat.window) {
+            if let Step::Wait(at) = seat.playout.step(now, &seat.window, edge) {
                 consider(wake(at, Timer::Playout));
             }
         }

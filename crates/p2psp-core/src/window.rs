@@ -47,6 +47,14 @@ impl Window {
         })
     }
 
+    /// Lets go of everything from `end` on, so that the ring expects it anew.
+    pub(crate) fn pull_back(&mut self, end: ChunkNumber) {
+        for cell in &mut self.cells {
+            cell.take_if(|chunk| chunk.number() >= end);
+        }
+        self.end = self.end.min(end);
+    }
+
     /// The chunk of this number, if the ring holds it.
     pub(crate) fn get(&self, number: ChunkNumber) -> Option<&Chunk> {
         self.cells.get(self.index(number))?.as_ref().filter(|chunk| chunk.number() == number)

@@ -1,7 +1,7 @@
 //! Joining, staying, leaving: the one link to the splitter and what its state means (R-JOIN-1 to R-JOIN-6, R-LEAVE-1 to R-LEAVE-3).
 
 use super::inputs::STRANGER_WAIT;
-use super::{LeftReason, Lost, Peer, PeerEvent, Playout, Relay, Routes, Seat, Start, Team, Watch};
+use super::{Edge, LeftReason, Lost, Peer, PeerEvent, Playout, Relay, Routes, Seat, Start, Team, Watch};
 use crate::{CloseCode, Instant, LinkId, Output, serve::Server, window::Window};
 use p2psp_wire::{Control, GoodbyeReason, Join, PROTOCOL_REVISION, Refuse, Welcome};
 use std::time::Duration;
@@ -103,13 +103,17 @@ impl Peer {
         let old = self.seat.take().map(|old| (old.window, old.playout));
         let missed_from = old.as_ref().map(|(_, playout)| playout.next_number());
         let (window, playout) = match old {
-            Some((window, playout)) if live.since(window.end()) <= window.span() / 2 => (window, playout),
+            Some((window, playout))
+                if live.since(window.end()).max(window.end().since(live)) <= window.span() / 2 =>
+            {
+                (window, playout)
+            }
             Some(_) | None => {
                 let span = u64::from(self.config.window_chunks) / 2;
                 let past =
                     welcome.random_access.filter(|number| *number <= live && live.since(*number) <= span);
                 let first = past.unwrap_or(live);
-                if let Some(missed) = missed_from {
+                if let Some(missed) = missed_from.filter(|missed| *missed < first) {
                     let chunks = first.since(missed);
                     self.stats.chunks_lost += chunks;
                     self.event(PeerEvent::Gap { first: missed, chunks });
@@ -132,6 +136,7 @@ impl Peer {
             view: None,
             joined: now,
             ready_sent: false,
+            edge: Edge::new(now, live),
             window,
             playout,
             welcome,

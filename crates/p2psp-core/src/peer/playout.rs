@@ -75,7 +75,8 @@ impl Playout {
     }
 
     /// What to do now; asking is free of effects unless the answer is to play or to skip.
-    pub(super) fn step(&mut self, now: Instant, window: &Window) -> Step {
+    /// Nothing is skipped for a chunk above `edge`: one member's forged number could empty a play-out that has run dry.
+    pub(super) fn step(&mut self, now: Instant, window: &Window, edge: ChunkNumber) -> Step {
         if let Some(hold) = self.start {
             let whole = self.next < window.end()
                 && (0..hold.live.since(self.next)).all(|offset| window.contains(self.next.plus(offset)));
@@ -87,16 +88,31 @@ impl Playout {
         let Some(chunk) = window.first_from(self.next) else { return Step::Wait(None) };
         let due = self.due(now, chunk);
         if due > now {
-            return Step::Wait(Some(due.round_up(self.tick)));
+            return Step::Wait(Some(due));
         }
         let number = chunk.number();
         if number > self.next {
+            if number > edge {
+                return Step::Wait(None);
+            }
             let first = std::mem::replace(&mut self.next, number);
             return Step::Gap { first, chunks: number.since(first) };
         }
         let chunk = chunk.clone();
         self.next = number.next();
         Step::Play(chunk)
+    }
+
+    /// Whether the play-out is past a chunk whose time has not come: then it has followed numbers that the stream has not.
+    pub(super) fn is_ahead_of(&self, now: Instant, chunk: &Chunk) -> bool {
+        // A correction of the clock may make a chunk due again.
+        let margin = Duration::from_micros(DRIFT_STEP_US.unsigned_abs());
+        chunk.number() < self.next && self.due(now, chunk) > now + margin
+    }
+
+    /// Goes on at `number`, where it is past it.
+    pub(super) fn pull_back(&mut self, number: ChunkNumber) {
+        self.next = self.next.min(number);
     }
 
     /// Whether everything held has been played.
@@ -113,11 +129,12 @@ impl Playout {
         Duration::from_micros(newest.header().time_us.wrapping_sub(oldest.header().time_us).into())
     }
 
+    /// On the tick, so that chunks of one tick are played together, whatever else wakes the peer meanwhile.
     fn due(&self, now: Instant, chunk: &Chunk) -> Instant {
         let time = StreamTime::expand(chunk.header().time_us, self.clock.stream_time(now));
         let due = self.clock.after(time, self.target_delay);
         // No chunk was taken in later than now: one origin's wrong times must not stop the play-out of everybody's chunks.
-        if due > now + self.target_delay + AHEAD_MAX { now } else { due }
+        if due > now + self.target_delay + AHEAD_MAX { now } else { due.round_up(self.tick) }
     }
 }
 
@@ -217,7 +234,7 @@ mod tests {
                 clock: StreamClock::new(StreamTime::from_micros(9_000_000), now),
                 start: None,
             };
-            match playout.step(now, &window) {
+            match playout.step(now, &window, ChunkNumber::ZERO) {
                 Step::Wait(at) => assert_eq!((at, waits), (Some(now + delay + ahead), true)),
                 Step::Play(_) => assert!(!waits, "{ahead:?} ahead"),
                 Step::Gap { .. } => panic!("nothing is missing"),

@@ -32,11 +32,24 @@ impl Seat {
         }
     }
 
+    /// The splitter alone knows where the stream is: a window or a play-out that lies ahead of its newest turn was led astray,
+    /// and begins again there.
+    fn on_turn_number(&mut self, now: Instant, chunk: &Chunk) {
+        let number = chunk.number();
+        let newest = self.edge.on_turn(now, number);
+        if newest && (number < self.window.floor() || self.playout.is_ahead_of(now, chunk)) {
+            self.edge.pull_back(number);
+            self.window.pull_back(number);
+            self.playout.pull_back(number);
+        }
+    }
+
     /// A member is gone, or its seat has another holder.
     pub(super) fn forget_member(&mut self, slot: Slot) {
         self.relay.forget(slot);
         self.routes.forget(slot);
         self.watch.forget(slot);
+        self.edge.forget(slot);
     }
 }
 
@@ -64,13 +77,21 @@ impl Peer {
             // The published rule is clocked by every reception, a late or second copy too.
             received += 1;
             let number = chunk.number();
+            match (right, from) {
+                (Right::Turn, _) => seat.on_turn_number(now, &chunk),
+                // Who leaves may come back at once: it would be two that agree.
+                (Right::Origin | Right::Proxy, Some(from)) if !leaving => {
+                    seat.edge.on_shown(now, from, number);
+                }
+                (Right::Origin | Right::Proxy | Right::Pull, _) => {}
+            }
             // R-RELAY-6: what is played already, held already, or far ahead goes nowhere.
             if number < seat.playout.next_number() {
                 self.stats.chunks_late += 1;
                 continue;
             }
-            // The splitter alone may move the window that far: it knows where the stream is.
-            if right != Right::Turn && number.since(seat.window.end()) > seat.window.span() / 2 {
+            // No member's word moves the window further than that: the honest ones' chunks must not fall out of it.
+            if right != Right::Turn && number.since(seat.edge.number()) > seat.window.span() / 2 {
                 self.stats.chunks_unexpected += 1;
                 continue;
             }

@@ -25,13 +25,17 @@ fn team() -> Lab {
 }
 
 fn chunk(number: u64, origin: u16) -> Chunk {
+    chunk_of(number, origin, 0)
+}
+
+fn chunk_of(number: u64, origin: u16, time_us: u32) -> Chunk {
     let header = ChunkHeader {
         number: ChunkNumber::new(number).unwrap(),
         origin: Slot::new(origin).unwrap(),
         position: 0,
         header_version: 0,
         random_access: true,
-        time_us: 0,
+        time_us,
     };
     Chunk::new(header, b"forged").unwrap()
 }
@@ -68,6 +72,112 @@ fn numbers_far_ahead_are_refused() {
     lab.inject(1, Input::Train { link, chunks: vec![chunk(end + span / 2 + 1, 1), chunk((1 << 48) - 1, 1)] });
     assert_eq!(lab.peer(1).stats().chunks_unexpected, before + 2);
     unharmed(&mut lab);
+}
+
+/// What node 2 may send to everybody, from its own seat.
+fn forge(lab: &mut Lab, number: u64) {
+    for node in 1..=lab.peers.len() {
+        if node != 2 {
+            let link = lab.wires.link(node, 2);
+            lab.inject(node, Input::Train { link, chunks: vec![chunk(number, 1)] });
+        }
+    }
+}
+
+/// R-RELAY-6: however many numbers a member is ahead of the stream, each within reach of its last, the others lose nothing;
+/// one that owns no turns neither.
+#[test]
+fn one_member_moves_nobodys_window() {
+    for chunks in [2, 3, 200] {
+        let mut lab = team();
+        lab.add_peer(|config| config.eco = true);
+        lab.pass(Duration::from_millis(100));
+        lab.stream(40, CHUNK, 20);
+        for n in 1..=chunks {
+            let next = lab.splitter.stats().next_number.get();
+            forge(&mut lab, next + n * 2000);
+            lab.stream(1, CHUNK, 20);
+        }
+        lab.stream(100, CHUNK, 20);
+        lab.pass(Duration::from_secs(1));
+        for node in [1, 3, 4, 5] {
+            let stats = lab.peer(node).stats();
+            let played = u64::try_from(lab.played(node).len()).unwrap();
+            assert_eq!((stats.chunks_lost, stats.chunks_late), (0, 0), "{chunks} forged, node {node}");
+            assert!(played >= 100 + 40 + chunks, "{chunks} forged, node {node} played {played}");
+        }
+    }
+}
+
+/// While the source pauses the play-out runs dry; a forged number ahead must not draw it there.
+#[test]
+fn a_pause_draws_no_play_out_ahead() {
+    let mut lab = team();
+    lab.add_peer(|config| config.eco = true);
+    lab.pass(Duration::from_millis(100));
+    lab.stream(40, CHUNK, 20);
+    lab.pass(Duration::from_secs(3));
+    for ahead in [500, 1000, 1500] {
+        let next = lab.splitter.stats().next_number.get();
+        forge(&mut lab, next + ahead);
+        lab.pass(Duration::from_secs(1));
+    }
+    unharmed(&mut lab);
+    assert_eq!(lab.peer(5).stats().chunks_lost, 0);
+}
+
+/// Two that conspire can move the others' windows; the splitter's next turn to each sets it right.
+#[test]
+fn a_turn_sets_the_window_right() {
+    // Long ago, so that the play-out follows into the pause, or some time ahead, so that it does not.
+    for (ahead, time_us) in [(500, 0), (2_000, 0), (60_000, 0), (60_000, 1_200_000)] {
+        let mut lab = team();
+        if time_us == 0 {
+            lab.pass(Duration::from_secs(2));
+        }
+        for _ in 0..3 {
+            let next = lab.splitter.stats().next_number.get();
+            for (villain, origin, step) in [(2, 1, 0), (3, 2, 1)] {
+                for node in [1, 4] {
+                    let link = lab.wires.link(node, villain);
+                    let chunks =
+                        (1..=3).map(|n| chunk_of(next + n * ahead + step, origin, time_us)).collect();
+                    lab.inject(node, Input::Train { link, chunks });
+                }
+            }
+        }
+        // A round, in which each has its turn.
+        lab.stream(4, CHUNK, 20);
+        lab.pass(Duration::from_secs(1));
+        let before = [1, 4].map(|node| lab.played(node).len());
+        let next = lab.splitter.stats().next_number.get();
+        lab.stream(100, CHUNK, 20);
+        lab.pass(Duration::from_secs(1));
+        for (node, before) in [1, 4].into_iter().zip(before) {
+            let played = lab.played(node).split_off(before);
+            assert_eq!(played, (next..next + 100).collect::<Vec<_>>(), "{ahead} ahead, node {node}");
+        }
+    }
+}
+
+/// Who has no turns and was led astray is set right by its next welcome.
+#[test]
+fn a_welcome_sets_the_window_right() {
+    let mut lab = team();
+    lab.add_peer(|config| config.eco = true);
+    lab.pass(Duration::from_secs(3));
+    let next = lab.splitter.stats().next_number.get();
+    for (villain, origin) in [(2, 1), (3, 2)] {
+        let link = lab.wires.link(5, villain);
+        lab.inject(5, Input::Train { link, chunks: vec![chunk(next + 60_000, origin); 2] });
+    }
+    let link = lab.wires.link(5, SPLITTER);
+    lab.inject(5, Input::LinkDown { link, why: crate::LinkDown::Transport });
+    lab.pass(Duration::from_secs(1));
+    let before = lab.played(5).len();
+    lab.stream(100, CHUNK, 20);
+    lab.pass(Duration::from_secs(1));
+    assert!(lab.played(5).split_off(before).ends_with(&(next..next + 100).collect::<Vec<_>>()));
 }
 
 /// Members do not send chunks to the splitter, nor messages that are not theirs to send.

@@ -309,6 +309,56 @@ fn a_member_that_slept_catches_up() {
     assert!((140..150).contains(&lost), "{lost} lost: what did not come, and little more");
 }
 
+/// Nobody tells a member without turns where the stream is but its teammates: two of them do, however far it has gone on.
+#[test]
+fn a_member_without_turns_that_slept_catches_up() {
+    let mut lab = Lab::new(|_| {});
+    for node in 1..=4 {
+        lab.add_peer(|config| {
+            config.window_chunks = 256;
+            config.eco = node == 4;
+        });
+    }
+    lab.pass(Duration::from_millis(100));
+    lab.stream(700, CHUNK, 50);
+    lab.wires.holes.extend((0..4).map(|other| (other, 4)));
+    lab.stream(1_000, Duration::from_millis(1), 50);
+    lab.wires.holes.clear();
+    lab.stream(400, CHUNK, 50);
+    lab.pass(Duration::from_secs(1));
+    let played = lab.played(4);
+    assert_eq!(played.last(), Some(&2099));
+    let lost = lab.peer(4).stats().chunks_lost;
+    assert!((1_000..1_010).contains(&lost), "{lost} lost: what did not come, and little more");
+}
+
+/// One origin, and members without turns: its word alone is enough to follow the stream, with losses too.
+#[test]
+fn a_lone_origin_is_followed() {
+    let mut lab = Lab::new(|_| {});
+    for node in 1..=3 {
+        lab.add_peer(|config| {
+            config.window_chunks = 512;
+            config.eco = node != 1;
+        });
+    }
+    lab.pass(Duration::from_millis(100));
+    for _ in 0..20 {
+        lab.stream(95, CHUNK, 50);
+        lab.wires.holes.push((1, 3));
+        lab.stream(5, CHUNK, 50);
+        lab.wires.holes.clear();
+    }
+    lab.stream(100, CHUNK, 50);
+    lab.pass(Duration::from_secs(1));
+    // Of what did not come, a newcomer still pulls some.
+    for (node, held_back) in [(1, 0), (2, 0), (3, 100)] {
+        let lost = lab.peer(node).stats().chunks_lost;
+        assert!(lost <= held_back, "node {node} lost {lost}");
+        assert_eq!(lab.played(node).len() as u64, 2_100 - lost, "node {node}");
+    }
+}
+
 /// R-START-1: what a newcomer fetches is played as soon as it is whole, not when the time for waiting is over.
 #[test]
 fn a_late_joiner_plays_within_round_trips() {
