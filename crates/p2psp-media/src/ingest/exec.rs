@@ -1,6 +1,7 @@
 //! A command whose standard output is the stream: run by the shell in a process group of its own, started again when it
 //! ends, killed with all its children when the door closes. What it says on standard error goes to the log.
 
+use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tracing::{info, warn};
 
 use super::IngestError;
 use super::backoff::Backoff;
-use super::feed::Feed;
+use super::feed::{Closed, Feed};
 use super::pump::{PumpEnd, pump};
 
 /// A command that closed its output may take so long to end.
@@ -26,10 +27,29 @@ const LINE_BYTES_MAX: usize = 512;
 const LINES_PER_S_MAX: u32 = 20;
 
 pub(super) async fn run(command: &str, feed: &mut Feed) -> Result<(), IngestError> {
+    supervise(|| start(command), feed).await
+}
+
+/// Starts the command again and again. What keeps the first start from happening is for the operator to mend; later it may be a
+/// want of processes or memory that passes.
+async fn supervise(mut start: impl FnMut() -> io::Result<Child>, feed: &mut Feed) -> Result<(), IngestError> {
     let mut backoff = Backoff::new();
+    let mut ran = false;
     loop {
         let started = Instant::now();
-        let mut child = start(command).map_err(IngestError::Shell)?;
+        let mut child = match start() {
+            Ok(child) => child,
+            Err(error) if !ran => return Err(IngestError::Shell(error)),
+            Err(error) => {
+                let again_in = backoff.delay();
+                warn!(source = feed.name(), %error, ?again_in, "cannot start the source command; trying again");
+                if wait(again_in, feed).await.is_err() {
+                    return Ok(());
+                }
+                continue;
+            }
+        };
+        ran = true;
         let group = Group::of(&child);
         feed.connected();
         let mut log = JoinSet::new();
@@ -58,14 +78,20 @@ pub(super) async fn run(command: &str, feed: &mut Feed) -> Result<(), IngestErro
         let status = status.map_or_else(|| "without a status".into(), |status| status.to_string());
         warn!(source = feed.name(), %status, last_line, ?again_in, "the source command ended; starting it again");
         feed.restarting();
-        tokio::select! {
-            () = sleep(again_in) => {}
-            () = feed.closed() => return Ok(()),
+        if wait(again_in, feed).await.is_err() {
+            return Ok(());
         }
     }
 }
 
-fn start(command: &str) -> std::io::Result<Child> {
+async fn wait(span: Duration, feed: &Feed) -> Result<(), Closed> {
+    tokio::select! {
+        () = sleep(span) => Ok(()),
+        () = feed.closed() => Err(Closed),
+    }
+}
+
+fn start(command: &str) -> io::Result<Child> {
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(command);
     shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -169,6 +195,60 @@ async fn log_lines(mut reader: impl AsyncRead + Unpin) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::Cutter;
+    use crate::ingest::feed::Overflow;
+    use crate::ingest::{IngestOptions, IngestStatus, queue};
+    use crate::record::Ingested;
+    use tokio::sync::watch;
+
+    fn failure() -> io::Error {
+        io::ErrorKind::OutOfMemory.into()
+    }
+
+    /// A machine that has no process to give for a while does not end the stream: the command runs again when there is one.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_later_start_that_fails_is_tried_again() {
+        let (sender, mut records) = queue();
+        let (status, seen) = watch::channel(IngestStatus::default());
+        let options = IngestOptions::default();
+        let mut feed = Feed::new("exec".into(), Cutter::new(1_000), sender, status, options, Overflow::Wait);
+        let mut starts = 0;
+        let script = || {
+            starts += 1;
+            if matches!(starts, 2 | 3) { Err(failure()) } else { start(&format!("printf %s start-{starts}")) }
+        };
+        let got = async {
+            let mut text = String::new();
+            while text != "start-1start-4" {
+                for ingested in records.recv().await.expect("the door is open") {
+                    if let Ingested::Record(record) = ingested {
+                        text.push_str(&String::from_utf8(record.payload.to_vec()).unwrap());
+                    }
+                }
+                assert!("start-1start-4".starts_with(&text), "{text}");
+            }
+            drop(records);
+        };
+        let (end, ()) =
+            timeout(Duration::from_secs(60), async { tokio::join!(supervise(script, &mut feed), got) })
+                .await
+                .expect("the command is started again");
+        end.unwrap();
+        assert!(seen.borrow().restarts >= 1);
+    }
+
+    /// What cannot be started at all is the operator's business.
+    #[tokio::test]
+    async fn a_first_start_that_fails_is_told() {
+        let (sender, _records) = queue();
+        let (status, _) = watch::channel(IngestStatus::default());
+        let options = IngestOptions::default();
+        let mut feed = Feed::new("exec".into(), Cutter::new(1_000), sender, status, options, Overflow::Wait);
+        let error = supervise(|| Err(failure()), &mut feed).await.unwrap_err();
+        assert!(matches!(error, IngestError::Shell(_)), "{error}");
+        assert!(error.to_string().contains("/bin/sh"), "{error}");
+    }
 
     /// Lines of any length and without end cost bounded memory, and the last one is known.
     #[tokio::test]
