@@ -11,13 +11,11 @@ use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use super::IngestError;
-use super::feed::{Closed, FLUSH_AFTER, Feed};
+use super::feed::Feed;
 use super::pace::{Pace, Pacer};
-use super::pump::{PumpEnd, reserve};
+use super::pump::{PumpEnd, push_paced, reserve};
 use crate::container::Container;
 
-/// What is pushed at a time: two records or so, 4 ms of a 4 Mb/s stream.
-const BLOCK_BYTES: usize = 2048;
 /// Where a clock must have shown, in a file that is to be paced by it.
 const CLOCK_BYTES_MAX: usize = 1024 * 1024;
 
@@ -97,33 +95,13 @@ async fn read(
                 }
             }
         }
-        while !buf.is_empty() {
-            let block = buf.split_to(buf.len().min(BLOCK_BYTES)).freeze();
-            if let Err(closed) = feed.push(&block).await {
-                return ReadEnd::Pump(closed.into());
-            }
-            let cutter = feed.cutter();
-            let hopeless = read_bytes > CLOCK_BYTES_MAX || cutter.container() == Some(Container::Raw);
-            if needs_clock && pacer.lacks_clock() && cutter.media_time().is_none() && hopeless {
-                return ReadEnd::NoClock;
-            }
-            let due = start + pacer.due(block.len(), cutter.media_time(), start.elapsed());
-            if due > Instant::now()
-                && let Err(closed) = wait(due, feed).await
-            {
-                return ReadEnd::Pump(closed.into());
-            }
+        if let Err(closed) = push_paced(buf.split().freeze(), pacer, start, feed).await {
+            return ReadEnd::Pump(closed.into());
         }
-    }
-}
-
-async fn wait(due: Instant, feed: &mut Feed) -> Result<(), Closed> {
-    if due - Instant::now() > FLUSH_AFTER {
-        feed.flush().await?;
-    }
-    tokio::select! {
-        () = sleep_until(due) => Ok(()),
-        () = feed.closed() => Err(Closed),
+        let hopeless = read_bytes > CLOCK_BYTES_MAX || feed.cutter().container() == Some(Container::Raw);
+        if needs_clock && pacer.lacks_clock() && hopeless {
+            return ReadEnd::NoClock;
+        }
     }
 }
 

@@ -29,6 +29,7 @@ use super::backoff::Backoff;
 use super::feed::{Closed, Feed, Silence};
 use super::icy::IcyStripper;
 use super::pace::{Pace, Pacer};
+use super::pump::push_paced;
 use super::source::HttpUrl;
 
 /// Longest time for a connection with TLS, and for the head of a response.
@@ -194,28 +195,16 @@ async fn receive(opened: Opened, feed: &mut Feed) -> FetchEnd {
         }
         for bytes in media.drain(..) {
             was_live |= !bytes.is_empty();
-            let pushed =
-                if is_file { paced(bytes, &mut pacer, start, feed).await } else { feed.push(&bytes).await };
+            let pushed = if is_file {
+                push_paced(bytes, &mut pacer, start, feed).await
+            } else {
+                feed.push(&bytes).await
+            };
             if let Err(closed) = pushed {
                 return closed.into();
             }
         }
     }
-}
-
-async fn paced(mut bytes: Bytes, pacer: &mut Pacer, start: Instant, feed: &mut Feed) -> Result<(), Closed> {
-    const BLOCK_BYTES: usize = 2048;
-    while !bytes.is_empty() {
-        let block = bytes.split_to(bytes.len().min(BLOCK_BYTES));
-        feed.push(&block).await?;
-        let media_time = feed.cutter().media_time();
-        let due = start + pacer.due(block.len(), media_time, start.elapsed());
-        tokio::select! {
-            () = sleep_until(due) => {}
-            () = feed.closed() => return Err(Closed),
-        }
-    }
-    Ok(())
 }
 
 /// The URL that a `Location` means, seen from `base`. Credentials go to no other host.

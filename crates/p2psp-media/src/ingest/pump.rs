@@ -1,15 +1,19 @@
-//! Moves bytes from an open reader into a feed, and looks at its silences. Opens nothing, restarts nothing.
+//! Moves bytes into a feed: from an open reader, whose silences it looks at, or each when it is due. Opens nothing, restarts
+//! nothing.
 
 use std::io;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
-use super::feed::{Closed, Feed, Silence};
+use super::feed::{Closed, FLUSH_AFTER, Feed, Silence};
+use super::pace::Pacer;
 
 /// Most bytes of one read.
 pub(super) const READ_BYTES_MAX: usize = 32 * 1024;
+/// What is pushed at a time where bytes are paced: two records or so, 4 ms of a 4 Mb/s stream.
+const BLOCK_BYTES: usize = 2048;
 
 /// Why a reader is done with.
 #[derive(Debug)]
@@ -47,6 +51,34 @@ pub(super) async fn pump(reader: &mut (impl AsyncRead + Unpin), feed: &mut Feed)
         if let Err(closed) = pushed {
             return closed.into();
         }
+    }
+}
+
+/// Pushes bytes that are there already, each block when it is due. `start` is when the first byte of the pacer's was read.
+pub(super) async fn push_paced(
+    mut bytes: Bytes,
+    pacer: &mut Pacer,
+    start: Instant,
+    feed: &mut Feed,
+) -> Result<(), Closed> {
+    while !bytes.is_empty() {
+        let block = bytes.split_to(bytes.len().min(BLOCK_BYTES));
+        feed.push(&block).await?;
+        let due = start + pacer.due(block.len(), feed.cutter().media_time(), start.elapsed());
+        if due > Instant::now() {
+            wait(due, feed).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn wait(due: Instant, feed: &mut Feed) -> Result<(), Closed> {
+    if due - Instant::now() > FLUSH_AFTER {
+        feed.flush().await?;
+    }
+    tokio::select! {
+        () = sleep_until(due) => Ok(()),
+        () = feed.closed() => Err(Closed),
     }
 }
 
