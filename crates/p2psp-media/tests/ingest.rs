@@ -75,7 +75,7 @@ async fn a_file_that_cannot_be_played_says_why_and_what_to_do() {
     let (end, _) = Door::open(file("a.mp3", Pace::Clock)).ended().await;
     let error = end.unwrap_err();
     assert!(
-        matches!(error, IngestError::NoClock { .. }) && error.to_string().contains("give its rate"),
+        matches!(error, IngestError::NoClock { .. }) && error.to_string().contains("--rate 4M"),
         "{error}"
     );
 
@@ -84,7 +84,11 @@ async fn a_file_that_cannot_be_played_says_why_and_what_to_do() {
     let source = Source::File { path: empty.clone(), pace: Pace::Clock, repeat: true };
     let (end, _) = Door::open(source).ended().await;
     std::fs::remove_file(&empty).unwrap();
-    assert!(matches!(end.unwrap_err(), IngestError::Empty { .. }));
+    let error = end.unwrap_err();
+    assert!(
+        matches!(error, IngestError::Empty { .. }) && error.to_string().contains("name another"),
+        "{error}"
+    );
 }
 
 /// The queue is bounded, and behind it the source waits.

@@ -80,7 +80,7 @@ pub enum BindError {
     #[error("{0}")]
     Config(&'static str),
     /// The socket cannot be made.
-    #[error("cannot listen on udp {address}: {source}")]
+    #[error("cannot listen on udp {address}: {source}; choose another address, 0.0.0.0:0 for any IPv4 one")]
     Socket {
         /// Where.
         address: SocketAddr,

@@ -37,9 +37,9 @@ fn files_that_are_of_no_use() {
     fails(&["--input", "/nowhere/film.ts"], &["cannot open /nowhere/film.ts", "check the path"]);
     fails(&["--input", "/"], &["cannot read from /"]);
     let plain = TempFile::new("plain.txt", &b"no clock in here\n".repeat(5_000));
-    fails(&["--input", plain.path()], &["carries no clock", "give its rate"]);
+    fails(&["--input", plain.path()], &["carries no clock", "--rate 4M"]);
     let empty = TempFile::new("empty.ts", b"");
-    fails(&["--input", empty.path(), "--loop"], &["is empty"]);
+    fails(&["--input", empty.path(), "--loop"], &["is empty", "name another"]);
 }
 
 /// A rate makes any bytes a stream.

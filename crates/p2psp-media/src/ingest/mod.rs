@@ -104,7 +104,7 @@ pub enum IngestError {
         source: io::Error,
     },
     /// Reading failed.
-    #[error("cannot read from {what}: {source}")]
+    #[error("cannot read from {what}: {source}; check the disk or the program that it comes from")]
     Read {
         /// What was read.
         what: String,
@@ -112,13 +112,16 @@ pub enum IngestError {
         source: io::Error,
     },
     /// A file has nothing that says how fast it is to be played.
-    #[error("{} carries no clock to pace it by; give its rate in bits per second", path.display())]
+    #[error(
+        "{} carries no clock to pace it by; give its rate in bits per second, as in --rate 4M",
+        path.display()
+    )]
     NoClock {
         /// The file.
         path: PathBuf,
     },
     /// A file that is to be repeated has no bytes.
-    #[error("{} is empty", path.display())]
+    #[error("{} is empty, so there is nothing to repeat; put a stream into it, or name another", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
@@ -127,10 +130,13 @@ pub enum IngestError {
     #[error(transparent)]
     TestCard(#[from] TestCardError),
     /// This system cannot start commands.
-    #[error("cannot start a shell for the source command: {0}")]
+    #[error(
+        "cannot start a shell for the source command: {0}; check that /bin/sh is there, and that this user may start \
+         more processes"
+    )]
     Shell(io::Error),
     /// The TLS library cannot be set up.
-    #[error("cannot set up TLS for the source: {0}")]
+    #[error("cannot set up TLS for the source: {0}; this is a bug, please report it")]
     Tls(#[from] rustls::Error),
 }
 

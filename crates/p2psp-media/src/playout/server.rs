@@ -51,7 +51,7 @@ pub enum BindError {
     #[error("player address {ip} is not one of this machine's: choose another, or 127.0.0.1", ip = .0.ip())]
     NotOurs(SocketAddr),
     /// Anything else.
-    #[error("cannot open player port {address}")]
+    #[error("cannot open player port {address}: {source}; choose another address with --player")]
     Other {
         /// The address that was asked for.
         address: SocketAddr,
