@@ -192,6 +192,51 @@ fn two_splitters_on_one_channel() {
     teams.iter_mut().for_each(Team::ends);
 }
 
+/// Two splitters with one key run, each with a team, and a member of the one finds its way to a member of the other: both tell
+/// whom they met and what to do about it. They meet where two peers share a key and an address, as a forwarded port makes them.
+#[test]
+fn teammates_of_two_runs_tell_of_each_other() {
+    let files = ["meeting-channel.key", "meeting-peer.key"].map(|name| TempFile::new(name, b""));
+    files.iter().for_each(|file| std::fs::remove_file(&file.0).unwrap());
+    let [channel, node] = &files;
+    let _runs = TempFile(channel.0.with_extension("key.epoch"));
+    let [first, second] =
+        [(); 2].map(|()| Splitter::start(&["--input", "testcard", "--key", channel.path()]));
+    let epoch = |splitter: &Splitter| splitter.process.ready()["epoch"].as_u64();
+    assert!(epoch(&first) < epoch(&second), "the runs are told apart");
+
+    let member = |stats: &serde_json::Value| stats["state"] == "member";
+    let there = Peer::start("peer of the second", &second.link, &["--key", node.path()]);
+    there.wait_stats("a seat", member);
+    let address = there.listen.to_string();
+    let shared = ["--key", node.path(), "--advertise", &address];
+    let here = Peer::start("peer of the first", &first.link, &shared);
+    here.wait_stats("a seat", member);
+    let newcomer = Peer::start("newcomer", &first.link, &NONE);
+    for peer in [&newcomer, &there] {
+        let told = peer.process.wait_log("follows another run of this channel", PATIENCE);
+        assert!(
+            told.contains("WARN") && told.contains("two splitters are using one key; stop one"),
+            "{told}"
+        );
+    }
+    // And nobody's own team suffers.
+    newcomer.wait_linked(1);
+    [&newcomer, &there, &here].iter().for_each(|peer| peer.wait_played(1, PATIENCE));
+}
+
+/// What the system says about an address that it does not take is told, with what to do.
+#[test]
+fn addresses_that_the_system_refuses() {
+    // A link-local address means nothing without its interface; machines without IPv6 refuse it as well.
+    let scopeless = "[fe80::1]:4480";
+    let says = ["cannot listen on udp", scopeless, "os error", "choose another address"];
+    fails(&["splitter", "--listen", scopeless], 1, &says);
+    let link = format!("p2psp://{KEY}@127.0.0.1:4480");
+    let says = ["cannot open player port", scopeless, "os error", "--player"];
+    fails(&["peer", &link, "--player", scopeless], 1, &says);
+}
+
 /// Keys that others can read, or that are none.
 #[test]
 fn key_files_that_cannot_be_used() {
