@@ -297,7 +297,7 @@ impl Peer {
         let wake = |at: Option<Instant>, timer| {
             at.map(|at| Wake { at: at.max(now + Duration::from_nanos(1)), timer })
         };
-        let mut soonest = wake(self.life.deadline(), Timer::Join);
+        let mut soonest = wake(self.life.deadline(now), Timer::Join);
         let mut consider = |candidate: Option<Wake>| {
             soonest = match (soonest, candidate) {
                 (Some(a), Some(b)) => Some(a.min(b)),

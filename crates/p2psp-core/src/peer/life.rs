@@ -40,14 +40,21 @@ impl Life {
         }
     }
 
-    pub(super) const fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         match self {
-            Self::Joining { until, .. } | Self::Waiting { until } | Self::Leaving { until, .. } => {
-                Some(*until)
+            Self::Leaving { until, reason, .. } => {
+                Some(settling(*until, *reason).filter(|at| *at > now).unwrap_or(*until))
             }
+            Self::Joining { until, .. } | Self::Waiting { until } => Some(*until),
             Self::Dialing | Self::Member { .. } | Self::Gone => None,
         }
     }
+}
+
+/// Until when a leaver that must be out at `until` cannot know whether it has everything: the last turn makes two hops, the
+/// goodbye one, so that a play-out that has run dry is not at its end yet.
+fn settling(until: Instant, reason: LeftReason) -> Option<Instant> {
+    (reason == LeftReason::StreamEnded).then(|| until - LEAVE_WAIT)
 }
 
 impl Peer {
@@ -225,9 +232,10 @@ impl Peer {
                 self.splitter_lost(now, false);
             }
             Life::Leaving { until, reason, answered, .. } => {
+                let settling = settling(until, reason);
                 let settled = self.seat.as_ref().is_none_or(|seat| {
                     seat.relay.is_idle()
-                        && (reason != LeftReason::StreamEnded || seat.playout.is_done(&seat.window))
+                        && settling.is_none_or(|at| at <= now && seat.playout.is_done(&seat.window))
                 });
                 if until <= now || (answered && settled) {
                     self.finish(reason);

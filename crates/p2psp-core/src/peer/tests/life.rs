@@ -1,7 +1,7 @@
 //! Joining, streaming, leaving, dying.
 
 use crate::{
-    CloseCode, Input, LinkDown, Machine, PeerEvent, SplitterEvent,
+    CloseCode, Input, LinkDown, Machine, Output, PeerEvent, SplitterEvent,
     lab::{Lab, SPLITTER, key},
     peer::LeftReason,
 };
@@ -197,6 +197,37 @@ fn the_end_of_the_stream_is_played_out() {
     assert_eq!(lab.splitter_events.last(), Some(&SplitterEvent::Closed));
     let refused = lab.splitter.ingest(lab.now, bytes::Bytes::from_static(b"x"), false, 0);
     assert_eq!(refused, Err(crate::IngestError::Closed));
+}
+
+/// R-LEAVE-2: the goodbye overtakes the last turn on its second hop. Who has nothing left to play when it comes waits for it,
+/// for as long as its play-out may take and no longer.
+#[test]
+fn the_last_turn_is_played_though_the_goodbye_overtakes_it() {
+    for turn in [true, false] {
+        let mut lab = team(4);
+        lab.stream(100, CHUNK, 10);
+        lab.pass(Duration::from_millis(1_050));
+        let now = lab.now;
+        if turn {
+            lab.splitter.ingest(now, bytes::Bytes::from_static(b"the end"), false, 0).unwrap();
+        }
+        let last = lab.splitter.stats().next_number.get() - 1;
+        lab.splitter.close(now);
+        let gone =
+            |lab: &Lab, node| lab.events(node).last() == Some(&PeerEvent::Left(LeftReason::StreamEnded));
+        lab.pass(Duration::from_millis(480));
+        for node in 1..=4 {
+            assert!(!gone(&lab, node));
+            let waits = lab.peer(node).poll_output(now + Duration::from_millis(480));
+            let Output::Wait(Some(wake)) = waits else { panic!("{waits:?}") };
+            assert_eq!(wake.at, now + Duration::from_millis(500), "node {node}, last turn {turn}");
+        }
+        lab.pass(Duration::from_millis(21));
+        for node in 1..=4 {
+            assert_eq!(lab.played(node).last(), Some(&last), "node {node}");
+            assert!(gone(&lab, node), "node {node} leaves in time, last turn {turn}");
+        }
+    }
 }
 
 /// The number space: nothing depends on where in it the stream stands when the window's ring has gone round many times.
