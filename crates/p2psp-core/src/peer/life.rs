@@ -110,9 +110,10 @@ impl Peer {
         let old = self.seat.take().map(|old| (old.window, old.playout));
         let missed_from = old.as_ref().map(|(_, playout)| playout.next_number());
         let (window, playout) = match old {
-            Some((window, playout))
+            Some((window, mut playout))
                 if live.since(window.end()).max(window.end().since(live)) <= window.span() / 2 =>
             {
+                playout.on_rejoin(&welcome, now);
                 (window, playout)
             }
             Some(_) | None => {

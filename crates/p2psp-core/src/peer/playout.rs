@@ -14,6 +14,10 @@ const DRIFT_SPAN: Duration = Duration::from_secs(10);
 /// Largest correction per span: 200 parts per million, twice what two bad quartz clocks differ by.
 const DRIFT_STEP_US: i64 = 2_000;
 
+/// A clock that a rejoin finds off by more than this is set anew: it stood still while the host was suspended. Less is what
+/// two welcomes' ways may differ by.
+const CLOCK_OFF_MAX: Duration = Duration::from_millis(100);
+
 /// What the play-out does now.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -66,6 +70,14 @@ impl Playout {
     /// The stream time that the splitter's clock shows about now.
     pub(super) fn stream_time(&self, now: Instant) -> StreamTime {
         self.clock.stream_time(now)
+    }
+
+    /// Sets the clock anew if it and the splitter's, as a new welcome tells, have come apart.
+    pub(super) fn on_rejoin(&mut self, welcome: &Welcome, now: Instant) {
+        let (own, told) = (self.clock.stream_time(now), welcome.stream_time);
+        if own.since(told).max(told.since(own)) > CLOCK_OFF_MAX {
+            self.clock = StreamClock::new(told, now);
+        }
     }
 
     /// Watches a live chunk's arrival for the clock's sake.

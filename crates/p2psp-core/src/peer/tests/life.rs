@@ -5,7 +5,7 @@ use crate::{
     lab::{Lab, SPLITTER, key},
     peer::LeftReason,
 };
-use p2psp_wire::{ChunkNumber, Control, DepartureReason, RefuseReason};
+use p2psp_wire::{ChunkNumber, Control, DepartureReason, RefuseReason, StreamTime};
 use std::time::Duration;
 
 const CHUNK: Duration = Duration::from_millis(5);
@@ -387,6 +387,36 @@ fn a_lone_origin_is_followed() {
         let lost = lab.peer(node).stats().chunks_lost;
         assert!(lost <= held_back, "node {node} lost {lost}");
         assert_eq!(lab.played(node).len() as u64, 2_100 - lost, "node {node}");
+    }
+}
+
+/// R-PLAY-1: a clock that stood still while the host was suspended is set by the welcome of the rejoin; one that is off by no
+/// more than transits differ goes on.
+#[test]
+fn a_rejoin_sets_the_clock() {
+    let limit = Duration::from_millis(100);
+    for (off, anew) in [(limit, false), (limit + Duration::from_micros(1), true)] {
+        for ahead in [true, false] {
+            let mut lab = team(3);
+            lab.stream(100, CHUNK, 50);
+            let link = lab.wires.link(1, SPLITTER);
+            let now = lab.now + Duration::from_secs(1);
+            let peer = lab.peer(1);
+            peer.handle_input(now, Input::LinkDown { link, why: LinkDown::TimedOut });
+            let now = now + Duration::from_secs(1);
+            while !matches!(peer.poll_output(now), Output::Dial { .. }) {}
+            let (link, remote) = (crate::LinkId(900), crate::lab::address(SPLITTER));
+            peer.handle_input(now, Input::LinkUp { link, peer: key(SPLITTER), remote, dialed: true });
+            let seat = peer.seat.as_ref().unwrap();
+            let (own, mut welcome) = (seat.playout.stream_time(now), seat.welcome.clone());
+            let off_us = u64::try_from(off.as_micros()).unwrap();
+            let told =
+                if ahead { own.as_micros() + off_us } else { own.as_micros().checked_sub(off_us).unwrap() };
+            welcome.stream_time = StreamTime::from_micros(told);
+            let expected = if anew { welcome.stream_time } else { own };
+            peer.handle_input(now, Input::Control { link, message: Control::Welcome(welcome) });
+            assert_eq!(peer.seat.as_ref().unwrap().playout.stream_time(now), expected, "{off:?} {ahead}");
+        }
     }
 }
 
