@@ -223,7 +223,7 @@ mod tests {
             while text != "start-1start-4" {
                 for ingested in records.recv().await.expect("the door is open") {
                     if let Ingested::Record(record) = ingested {
-                        text.push_str(&String::from_utf8(record.payload.to_vec()).unwrap());
+                        text.push_str(std::str::from_utf8(&record.payload).unwrap());
                     }
                 }
                 assert!("start-1start-4".starts_with(&text), "{text}");
