@@ -68,6 +68,8 @@ pub struct Peer {
 struct Link {
     peer: PeerId,
     dialed: bool,
+    /// The roster has not named its peer so far.
+    stranger: bool,
     guard: Guard,
     /// The link is hung up then, unless its peer turns out to be a teammate.
     deadline: Option<Instant>,

@@ -17,7 +17,7 @@ const READY_WAIT: Duration = Duration::from_secs(2);
 impl Peer {
     pub(super) fn on_link_up(&mut self, now: Instant, link: LinkId, peer: PeerId, dialed: bool) {
         let splitter = peer == self.splitter_id();
-        let state = Link { peer, dialed, guard: Guard::new(now), deadline: None };
+        let mut state = Link { peer, dialed, stranger: false, guard: Guard::new(now), deadline: None };
         if splitter && dialed && matches!(self.life, Life::Dialing) {
             self.links.insert(link, state);
             return self.on_splitter_up(now, link);
@@ -34,9 +34,12 @@ impl Peer {
             self.hang_up(old, CloseCode::Duplicate);
         }
         let slot = self.seat.as_ref().and_then(|seat| seat.team.slot_of_peer(peer));
-        if slot.is_none() && self.link_deadlines.len() >= STRANGERS_MAX {
+        // Links of members that have left wait for their end too, but are no strangers'.
+        let strangers = self.links.values().filter(|link| link.stranger).count();
+        if slot.is_none() && strangers >= STRANGERS_MAX {
             return self.outbox.push_back(Output::Hangup { link, code: CloseCode::Stranger });
         }
+        state.stranger = slot.is_none();
         self.links.insert(link, state);
         self.set_deadline(link, Some(now + STRANGER_WAIT));
         if let Some(seat) = &self.seat {
@@ -52,7 +55,8 @@ impl Peer {
     /// A link and a roster entry have found each other.
     fn adopt(&mut self, now: Instant, link: LinkId, slot: Slot) {
         self.set_deadline(link, None);
-        let (Some(state), Some(seat)) = (self.links.get(&link), self.seat.as_mut()) else { return };
+        let (Some(state), Some(seat)) = (self.links.get_mut(&link), self.seat.as_mut()) else { return };
+        state.stranger = false;
         let peer = state.peer;
         seat.team.set_link(slot, link);
         seat.start.on_link(now, seat.team.up().len(), seat.team.len().into());

@@ -7,8 +7,8 @@ use crate::{
     peer::inputs::STRANGERS_MAX,
 };
 use p2psp_wire::{
-    Chunk, ChunkHeader, ChunkNumber, Control, DecodeError, Epoch, GoodbyeReason, Hello, NumberRange, Refuse,
-    RefuseReason, RosterDelta, Slot,
+    Chunk, ChunkHeader, ChunkNumber, Control, DecodeError, Departure, DepartureReason, Epoch, GoodbyeReason,
+    Hello, Member, NumberRange, Refuse, RefuseReason, RosterDelta, Slot,
 };
 use std::time::Duration;
 
@@ -281,6 +281,34 @@ fn strangers_are_bounded() {
     lab.pass(Duration::from_secs(6));
     assert_eq!(lab.peer(1).link_deadlines.len(), 0);
     unharmed(&mut lab);
+}
+
+/// Members that leave, many at once, take no place of those that dial before the roster has named them.
+#[test]
+fn leavers_are_no_strangers() {
+    for reason in [DepartureReason::Goodbye, DepartureReason::Crashed] {
+        let mut lab = team();
+        let roster = lab.wires.link(1, SPLITTER);
+        let view = lab.peer(1).seat.as_ref().unwrap().view.unwrap().1;
+        let seats = 0..u16::try_from(STRANGERS_MAX).unwrap();
+        let slot = |n: u16| Slot::new(100 + n).unwrap();
+        let peer = |n: u16| key(500 + usize::from(n));
+        let joined =
+            seats.clone().map(|n| Member { slot: slot(n), peer: peer(n), candidates: vec![] }).collect();
+        let delta = RosterDelta { epoch: Epoch(1), view: view + 1, joined, left: vec![] };
+        lab.inject(1, Input::Control { link: roster, message: Control::RosterDelta(delta) });
+        for n in seats.clone() {
+            let link = LinkId(10_000 + u32::from(n));
+            lab.inject(1, Input::LinkUp { link, peer: peer(n), remote: address(9), dialed: false });
+        }
+        let left = seats.map(|n| Departure { slot: slot(n), reason }).collect();
+        let delta = RosterDelta { epoch: Epoch(1), view: view + 2, joined: vec![], left };
+        lab.inject(1, Input::Control { link: roster, message: Control::RosterDelta(delta) });
+        assert_eq!(lab.peer(1).link_deadlines.len(), STRANGERS_MAX);
+        let early = LinkId(20_000);
+        lab.inject(1, Input::LinkUp { link: early, peer: key(900), remote: address(9), dialed: false });
+        assert!(lab.peer(1).links.contains_key(&early), "{reason:?}");
+    }
 }
 
 /// R-ROUTE-5: a member cannot be talked out of relaying its own chunks, by forged prunes or anything else.
