@@ -3,11 +3,7 @@
 
 use crate::{Instant, LinkId, SlotSet};
 use p2psp_wire::{Member as RosterMember, PeerId, Slot, limits::TEAM_SIZE_MAX};
-use std::{
-    collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 /// How long a freed seat stays empty where others are free: longer than any chunk lives.
 const SEAT_COOLING: Duration = Duration::from_secs(10);
@@ -51,7 +47,8 @@ pub(super) struct Members {
     seats: Vec<Option<Member>>,
     by_peer: BTreeMap<PeerId, Slot>,
     by_link: BTreeMap<LinkId, Slot>,
-    cooling: VecDeque<(Instant, Slot)>,
+    /// By slot, as long as `seats`: until when a freed seat cools.
+    cooling: Vec<Instant>,
 }
 
 impl Members {
@@ -85,21 +82,18 @@ impl Members {
         self.seats.iter_mut().enumerate().filter_map(|(index, seat)| Some((slot(index)?, seat.as_mut()?)))
     }
 
-    /// Gives the member the lowest free seat; `None` when all are taken.
+    /// Gives the member the lowest free seat that has cooled down, or the one that has cooled for longest; `None` when all are
+    /// taken.
     pub(super) fn seat(&mut self, now: Instant, member: Member) -> Option<Slot> {
-        while self.cooling.front().is_some_and(|(until, _)| *until <= now) {
-            self.cooling.pop_front();
-        }
         let free = |index: &usize| self.seats.get(*index).is_none_or(Option::is_none);
-        let cool = |index: &usize| !self.cooling.iter().any(|(_, slot)| slot.index() == *index);
-        let all = 0..usize::from(TEAM_SIZE_MAX);
-        let index =
-            all.clone().find(|index| free(index) && cool(index)).or_else(|| all.clone().find(free))?;
+        let cool = |index: &usize| self.cooling.get(*index).copied().unwrap_or_default().max(now);
+        let index = (0..usize::from(TEAM_SIZE_MAX)).filter(free).min_by_key(cool)?;
         let slot = slot(index)?;
         self.by_peer.insert(member.peer, slot);
         self.by_link.insert(member.link, slot);
         if self.seats.len() <= index {
             self.seats.resize_with(index + 1, || None);
+            self.cooling.resize(index + 1, Instant::ORIGIN);
         }
         *self.seats.get_mut(index)? = Some(member);
         Some(slot)
@@ -113,7 +107,9 @@ impl Members {
         for (_, other) in self.iter_mut() {
             other.doubts.remove(slot);
         }
-        self.cooling.push_back((now + SEAT_COOLING, slot));
+        if let Some(until) = self.cooling.get_mut(slot.index()) {
+            *until = now + SEAT_COOLING;
+        }
         Some(member)
     }
 

@@ -8,7 +8,7 @@ use crate::{CloseCode, Input, Instant, LinkDown, LinkId, Machine, Output, serve:
 use bytes::Bytes;
 use p2psp_wire::{
     ChannelId, ChunkNumber, Control, Epoch, Join, NumberRange, PROTOCOL_REVISION, PeerId, RefuseReason, Slot,
-    limits::PAYLOAD_BYTES_MAX,
+    limits::{PAYLOAD_BYTES_MAX, TEAM_SIZE_MAX},
 };
 use std::time::Duration;
 
@@ -118,6 +118,33 @@ fn refusals_name_their_reason() {
         assert!(matches!(outputs.last(), Some(Output::Hangup { code: CloseCode::Refused, .. })));
         assert_eq!((desk.stats().members, desk.stats().refusals), (0, 1));
     }
+}
+
+/// One identity that joins again and again, each time from a new link, gets every seat in turn and then those that have been
+/// free for longest, however often: late chunks of a seat's last holder must not be taken for the next one's.
+#[test]
+fn a_rejoin_loop_goes_round_the_seats() {
+    let mut desk = Desk::new();
+    let seats = u32::from(TEAM_SIZE_MAX);
+    for n in 0..3 * seats {
+        let (link, peer, remote) = (LinkId(n), PeerId::new([5; 32]), ([10, 0, 0, 9], 4480).into());
+        desk.input(Input::LinkUp { link, peer, remote, dialed: false });
+        let outputs = desk.say(link, Control::Join(join()));
+        let slot = outputs.iter().find_map(|output| match output {
+            Output::Control { message: Control::Welcome(welcome), .. } => Some(welcome.slot.get()),
+            _ => None,
+        });
+        assert_eq!(slot.map(u32::from), Some(n % seats), "join {n}");
+        desk.now = desk.now + Duration::from_millis(1);
+    }
+    assert_eq!(desk.stats().members, 1);
+    // Cooled down, the lowest seat is the first again.
+    desk.now = desk.now + Duration::from_secs(10);
+    desk.newcomer(9_000);
+    assert_eq!(
+        desk.splitter.roster().map(|(slot, _)| slot.get()).collect::<Vec<_>>(),
+        [0, TEAM_SIZE_MAX - 1]
+    );
 }
 
 /// A link that never says what it wants is closed in time, and others join meanwhile.
