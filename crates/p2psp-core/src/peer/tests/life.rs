@@ -5,7 +5,7 @@ use crate::{
     lab::{Lab, SPLITTER, key},
     peer::LeftReason,
 };
-use p2psp_wire::{ChunkNumber, Control, DepartureReason, RefuseReason, StreamTime};
+use p2psp_wire::{ChunkNumber, Control, DepartureReason, GoodbyeReason, RefuseReason, StreamTime};
 use std::time::Duration;
 
 const CHUNK: Duration = Duration::from_millis(5);
@@ -418,6 +418,48 @@ fn a_rejoin_sets_the_clock() {
             assert_eq!(peer.seat.as_ref().unwrap().playout.stream_time(now), expected, "{off:?} {ahead}");
         }
     }
+}
+
+/// A splitter that says goodbye to a member that did not ask for it is left at once, and found again: no link stays behind.
+/// One that puts the member out is not.
+#[test]
+fn an_unasked_goodbye_leaves_no_link() {
+    let mut lab = team(3);
+    for _ in 0..3 {
+        let link = lab.wires.link(1, SPLITTER);
+        lab.inject(1, Input::Control { link, message: Control::Goodbye(GoodbyeReason::Leaving) });
+        assert!(!lab.peer(1).links.contains_key(&link));
+        lab.pass(Duration::from_secs(1));
+        assert_eq!(lab.peer(1).links.len(), 3, "two teammates and the splitter");
+        assert_eq!(lab.splitter.stats().members, 3);
+    }
+    let lost = lab.events(1).iter().filter(|event| matches!(event, PeerEvent::SplitterLost { .. })).count();
+    assert_eq!(lost, 3);
+    let link = lab.wires.link(2, SPLITTER);
+    lab.inject(2, Input::Control { link, message: Control::Goodbye(GoodbyeReason::Expelled) });
+    lab.pass(Duration::from_secs(20));
+    assert_eq!(lab.events(2).last(), Some(&PeerEvent::Left(LeftReason::Expelled)));
+    assert_eq!(lab.splitter.stats().members, 2);
+}
+
+/// R-CRASH-3: who left while this member was cut off from the splitter is not in its new roster: that link is closed in time,
+/// the teammates' stay.
+#[test]
+fn a_rejoin_lets_go_of_who_left_meanwhile() {
+    let mut lab = team(4);
+    for node in [1, 3] {
+        lab.wires.walls.push((node, SPLITTER));
+        let (here, there) = (lab.wires.link(node, SPLITTER), lab.wires.link(SPLITTER, node));
+        lab.inject(node, Input::LinkDown { link: here, why: LinkDown::TimedOut });
+        lab.inject(SPLITTER, Input::LinkDown { link: there, why: LinkDown::TimedOut });
+    }
+    let links = [2, 3, 4].map(|other| lab.wires.link(1, other));
+    lab.wires.walls.retain(|wall| *wall != (1, SPLITTER));
+    lab.pass(Duration::from_secs(2));
+    assert_eq!(lab.peer(1).stats().teammates, 2, "it is back, node 3 is not");
+    assert!(links.iter().all(|link| lab.peer(1).links.contains_key(link)));
+    lab.pass(Duration::from_secs(4));
+    assert_eq!(links.map(|link| lab.peer(1).links.contains_key(&link)), [true, false, true]);
 }
 
 /// R-START-1: what a newcomer fetches is played as soon as it is whole, not when the time for waiting is over.
