@@ -130,9 +130,9 @@ fn a_rejoin_loop_goes_round_the_seats() {
         let (link, peer, remote) = (LinkId(n), PeerId::new([5; 32]), ([10, 0, 0, 9], 4480).into());
         desk.input(Input::LinkUp { link, peer, remote, dialed: false });
         let outputs = desk.say(link, Control::Join(join()));
-        let slot = outputs.iter().find_map(|output| match output {
-            Output::Control { message: Control::Welcome(welcome), .. } => Some(welcome.slot.get()),
-            _ => None,
+        let slot = outputs.iter().find_map(|output| {
+            let Output::Control { message: Control::Welcome(welcome), .. } = output else { return None };
+            Some(welcome.slot.get())
         });
         assert_eq!(slot.map(u32::from), Some(n % seats), "join {n}");
         desk.now = desk.now + Duration::from_millis(1);
