@@ -21,7 +21,8 @@
 //! `driver` is the loop around [`p2psp_core::drain`]; `transport` is the network as trains and messages, today over quinn;
 //! `quic` holds every QUIC setting and `tls` every cryptographic one; `pacer` is the uplink that all links share; `grid` lets
 //! QUIC's timers share wake-ups; `ack_delay` keeps acknowledgements from doubling the packets. [`tasks`] is the one place
-//! where tasks are started; [`route`] asks the system which of its addresses others may try. No protocol decision is taken here: the machine decides, the host carries out.
+//! where tasks are started, [`runtime()`] the loop that they run on; [`route`] asks the system which of its addresses others may
+//! try. No protocol decision is taken here: the machine decides, the host carries out.
 
 mod ack_delay;
 mod clock;
@@ -34,6 +35,7 @@ mod identity;
 mod pacer;
 mod quic;
 pub mod route;
+mod runtime;
 mod stats;
 pub mod tasks;
 mod tls;
@@ -49,4 +51,5 @@ pub use feed::StatsFeed;
 pub use handle::{CastError, Gone, Handle};
 pub use identity::{Identity, IdentityError};
 pub use quic::BindError;
+pub use runtime::{WAKE_GRID, runtime};
 pub use stats::NetStats;

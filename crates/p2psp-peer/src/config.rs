@@ -45,12 +45,20 @@ pub struct Config {
 }
 
 /// The player port.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Player {
     /// Its settings.
     pub playout: PlayoutConfig,
     /// When the port is in use, take the next free one above it, of a hundred.
     pub next_free: bool,
+}
+
+impl Default for Player {
+    /// Writes go out at once: the play-out's own tick batches them already, and a second one would double the wake-ups.
+    fn default() -> Self {
+        let playout = PlayoutConfig { write_interval: Duration::ZERO, ..PlayoutConfig::default() };
+        Self { playout, next_free: false }
+    }
 }
 
 impl Config {

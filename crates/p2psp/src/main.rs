@@ -46,9 +46,7 @@ fn run(log: &mut LogFormat) -> Result<(), Failure> {
     }
     logging::start(sources.log, sources.log_level.as_deref())?;
     *log = sources.log;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
+    let runtime = p2psp_net::runtime(p2psp_net::WAKE_GRID)
         .map_err(|error| Failure::new(Code::Runtime, format!("cannot start the runtime: {error}")))?;
     let outcome = runtime.block_on(async {
         match cli.command {

@@ -53,7 +53,7 @@ impl PeerConfig {
             agent: String::new(),
             relay: RelayPolicy::Burst,
             target_delay: Duration::from_millis(500),
-            playout_tick: Duration::from_millis(10),
+            playout_tick: Duration::from_millis(20),
             window_chunks: 4096,
             origin_unix_us: 0,
             rejoin: true,
