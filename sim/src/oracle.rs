@@ -25,6 +25,8 @@ pub struct PeerView {
     pub first_play: Option<Instant>,
     /// Which chunk that was.
     pub first_number: Option<ChunkNumber>,
+    /// The longest that a chunk took from the splitter's input to its play-out.
+    pub longest_way: Duration,
     /// Chunks played.
     pub played: u64,
     /// Chunks it reported as gaps.
@@ -190,6 +192,9 @@ impl Oracle {
                 view.first_play.get_or_insert(now);
                 view.first_number.get_or_insert(number);
                 let team = view.team;
+                if let Some(record) = streams.record(team, number) {
+                    view.longest_way = view.longest_way.max(now.since(record.ingested));
+                }
                 if !in_order {
                     self.violation(now, node, || format!("plays chunk {number} where {expected:?} is due"));
                 }
