@@ -1,9 +1,8 @@
 //! The peer: takes a seat, links up with its teammates, relays what the splitter gives it, and plays everything in order.
 //!
 //! `life` joins and leaves, `team` knows who is there and who is linked, `receive` judges chunks, `relay` passes them on,
-//! `edge` knows
-//! how far the stream has come, `routes` works around pairs that cannot talk, `start` fetches what a newcomer missed, `watch` notices silent origins,
-//! `playout` orders and times. This file is their traffic controller.
+//! `edge` knows how far the stream has come, `routes` works around pairs that cannot talk, `start` fetches what a newcomer missed,
+//! `watch` notices silent origins, `playout` orders and times. This file is their traffic controller.
 
 mod config;
 mod edge;

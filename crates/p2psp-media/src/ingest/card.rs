@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::IngestError;
 use super::feed::Feed;
@@ -26,9 +26,8 @@ pub(super) async fn run(mut config: TestCardConfig, feed: &mut Feed) -> Result<(
             let frames = elapsed.as_micros().saturating_mul(u128::from(fps)) / 1_000_000;
             card.skip_to(u64::try_from(frames).unwrap_or(u64::MAX));
         }
-        tokio::select! {
-            () = sleep_until(start + due(card.frame())) => {}
-            () = feed.closed() => return Ok(()),
+        if feed.wait_until(start + due(card.frame())).await.is_err() {
+            return Ok(());
         }
         let frame = card.next_frame();
         if feed.push(&frame).await.is_err() || feed.flush().await.is_err() {

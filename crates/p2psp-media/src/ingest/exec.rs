@@ -9,12 +9,12 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use super::IngestError;
 use super::backoff::Backoff;
-use super::feed::{Closed, Feed};
+use super::feed::Feed;
 use super::pump::{PumpEnd, pump};
 
 /// A command that closed its output may take so long to end.
@@ -43,7 +43,7 @@ async fn supervise(mut start: impl FnMut() -> io::Result<Child>, feed: &mut Feed
             Err(error) => {
                 let again_in = backoff.delay();
                 warn!(source = feed.name(), %error, ?again_in, "cannot start the source command; trying again");
-                if wait(again_in, feed).await.is_err() {
+                if feed.wait_until(Instant::now() + again_in).await.is_err() {
                     return Ok(());
                 }
                 continue;
@@ -78,16 +78,9 @@ async fn supervise(mut start: impl FnMut() -> io::Result<Child>, feed: &mut Feed
         let status = status.map_or_else(|| "without a status".into(), |status| status.to_string());
         warn!(source = feed.name(), %status, last_line, ?again_in, "the source command ended; starting it again");
         feed.restarting();
-        if wait(again_in, feed).await.is_err() {
+        if feed.wait_until(Instant::now() + again_in).await.is_err() {
             return Ok(());
         }
-    }
-}
-
-async fn wait(span: Duration, feed: &Feed) -> Result<(), Closed> {
-    tokio::select! {
-        () = sleep(span) => Ok(()),
-        () = feed.closed() => Err(Closed),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::status::{IngestState, IngestStatus};
@@ -184,6 +184,14 @@ impl Feed {
     /// Resolves when nobody takes records any more.
     pub(super) async fn closed(&self) {
         self.sender.closed().await;
+    }
+
+    /// Waits until then, or until nobody takes records any more.
+    pub(super) async fn wait_until(&self, then: Instant) -> Result<(), Closed> {
+        tokio::select! {
+            () = sleep_until(then) => Ok(()),
+            () = self.closed() => Err(Closed),
+        }
     }
 
     async fn send(&mut self) -> Result<(), Closed> {

@@ -20,7 +20,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 use tracing::{info, warn};
 
@@ -87,9 +87,8 @@ pub(super) async fn run(url: HttpUrl, feed: &mut Feed) -> Result<(), IngestError
         let again_in = backoff.delay();
         warn!(source = feed.name(), why, ?again_in, "the source is not to be had; trying again");
         feed.restarting();
-        tokio::select! {
-            () = sleep(again_in) => {}
-            () = feed.closed() => return Ok(()),
+        if feed.wait_until(Instant::now() + again_in).await.is_err() {
+            return Ok(());
         }
     }
 }

@@ -65,21 +65,15 @@ pub(super) async fn push_paced(
         let block = bytes.split_to(bytes.len().min(BLOCK_BYTES));
         feed.push(&block).await?;
         let due = start + pacer.due(block.len(), feed.cutter().media_time(), start.elapsed());
-        if due > Instant::now() {
-            wait(due, feed).await?;
+        let wait = due.saturating_duration_since(Instant::now());
+        if wait > FLUSH_AFTER {
+            feed.flush().await?;
+        }
+        if !wait.is_zero() {
+            feed.wait_until(due).await?;
         }
     }
     Ok(())
-}
-
-async fn wait(due: Instant, feed: &mut Feed) -> Result<(), Closed> {
-    if due - Instant::now() > FLUSH_AFTER {
-        feed.flush().await?;
-    }
-    tokio::select! {
-        () = sleep_until(due) => Ok(()),
-        () = feed.closed() => Err(Closed),
-    }
 }
 
 /// Makes room for a read of a useful size, at most [`READ_BYTES_MAX`].

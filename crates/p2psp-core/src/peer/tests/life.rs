@@ -317,22 +317,31 @@ fn a_member_that_was_cut_off_comes_back() {
     }
 }
 
-/// A member that nothing reached for a while, though its links lived on, catches up by its next turn from the splitter (R-RELAY-6).
-#[test]
-fn a_member_that_slept_catches_up() {
+/// Nothing reaches node 4 while the stream goes on by `missed` chunks; its links live on. 1100 more come before and after.
+fn one_sleeps(missed: u64, eco: bool) -> Lab {
     let mut lab = Lab::new(|_| {});
-    for _ in 0..4 {
-        lab.add_peer(|config| config.window_chunks = 256);
+    for node in 1..=4 {
+        lab.add_peer(|config| {
+            config.window_chunks = 256;
+            config.eco = eco && node == 4;
+        });
     }
     lab.pass(Duration::from_millis(100));
     // Past the start, in which gaps are pulled.
     lab.stream(700, CHUNK, 50);
     lab.wires.holes.extend((0..4).map(|other| (other, 4)));
-    // Shorter than teammates take to find that its turns are missing, longer than half its window.
-    lab.stream(140, Duration::from_millis(1), 50);
+    lab.stream(missed, Duration::from_millis(1), 50);
     lab.wires.holes.clear();
     lab.stream(400, CHUNK, 50);
     lab.pass(Duration::from_secs(1));
+    lab
+}
+
+/// A member that nothing reached for a while, though its links lived on, catches up by its next turn from the splitter (R-RELAY-6).
+#[test]
+fn a_member_that_slept_catches_up() {
+    // Shorter than teammates take to find that its turns are missing, longer than half its window.
+    let mut lab = one_sleeps(140, false);
     let played = lab.played(4);
     assert_eq!(played.last(), Some(&1239));
     let lost = lab.peer(4).stats().chunks_lost;
@@ -343,20 +352,7 @@ fn a_member_that_slept_catches_up() {
 /// Nobody tells a member without turns where the stream is but its teammates: two of them do, however far it has gone on.
 #[test]
 fn a_member_without_turns_that_slept_catches_up() {
-    let mut lab = Lab::new(|_| {});
-    for node in 1..=4 {
-        lab.add_peer(|config| {
-            config.window_chunks = 256;
-            config.eco = node == 4;
-        });
-    }
-    lab.pass(Duration::from_millis(100));
-    lab.stream(700, CHUNK, 50);
-    lab.wires.holes.extend((0..4).map(|other| (other, 4)));
-    lab.stream(1_000, Duration::from_millis(1), 50);
-    lab.wires.holes.clear();
-    lab.stream(400, CHUNK, 50);
-    lab.pass(Duration::from_secs(1));
+    let mut lab = one_sleeps(1_000, true);
     let played = lab.played(4);
     assert_eq!(played.last(), Some(&2099));
     let lost = lab.peer(4).stats().chunks_lost;
