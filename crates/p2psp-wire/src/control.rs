@@ -56,6 +56,8 @@ pub enum Control {
     Pull {
         /// At most [`RANGES_MAX`] ranges.
         ranges: Vec<NumberRange>,
+        /// First numbers of generations whose manifest is missing; at most [`RANGES_MAX`].
+        generations: Vec<ChunkNumber>,
     },
     /// These will not come from me (R-PULL-3).
     Choke {
@@ -115,6 +117,19 @@ pub struct Welcome {
     pub random_access: Option<ChunkNumber>,
     /// Members in the snapshot that follows.
     pub members: u16,
+    /// How chunks are to be verified.
+    pub integrity: Integrity,
+}
+
+/// How chunks are verified (R-GEN-5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Integrity {
+    /// Chunks are believed when a signed manifest lists their hash.
+    Manifest,
+    /// Chunks are believed as they come: laboratories only.
+    None,
+    /// A way that this revision does not know: nothing can be believed.
+    Unspecified,
 }
 
 /// No seat.

@@ -14,6 +14,7 @@ mod frame;
 mod id;
 pub mod limits;
 mod link;
+mod manifest;
 
 /// Protobuf types as generated; private, because their fields are unchecked.
 #[expect(unreachable_pub, unnameable_types, clippy::all, reason = "generated code")]
@@ -24,14 +25,15 @@ mod generated {
 }
 
 pub use control::{
-    Control, Departure, DepartureReason, GoodbyeReason, Hello, Join, Member, NumberRange, Refuse,
+    Control, Departure, DepartureReason, GoodbyeReason, Hello, Integrity, Join, Member, NumberRange, Refuse,
     RefuseReason, RosterDelta, StreamHeader, Welcome,
 };
-pub use datagram::{Chunk, ChunkHeader};
+pub use datagram::{Chunk, ChunkHeader, Datagram, Parity};
 pub use error::DecodeError;
 pub use frame::FrameDecoder;
 pub use id::{ChannelId, ChunkNumber, Epoch, IdError, PeerId, Slot, StreamTime};
 pub use link::{ChannelLink, LinkError};
+pub use manifest::{Hash, Manifest, ManifestContents};
 
 /// Revision of the protocol within its ALPN: raised when a member must know something new to take part (R-LINK-1).
 pub const PROTOCOL_REVISION: u32 = 1;

@@ -7,14 +7,32 @@ pub const HEADER_BYTES: usize = 16;
 /// payload, and quinn promises 38 bytes less to a DATAGRAM frame: this fits every path that carries QUIC.
 pub const DATAGRAM_BYTES_MAX: usize = 1194;
 
-/// Most bytes of one chunk's payload.
-pub const PAYLOAD_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - HEADER_BYTES;
+/// Most bytes of one shard of a generation (R-GEN-2): a parity chunk's payload.
+pub const SHARD_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - HEADER_BYTES;
+
+/// Bytes that a chunk's shard has before its payload: what parity must restore of the header.
+pub const SHARD_PREFIX_BYTES: usize = 10;
+
+/// Most bytes of one chunk's payload: its shard fits a datagram.
+pub const PAYLOAD_BYTES_MAX: usize = SHARD_BYTES_MAX - SHARD_PREFIX_BYTES;
 
 /// Largest chunk number: 48 bits on the wire, 8900 years at 1000 chunks a second.
 pub const CHUNK_NUMBER_MAX: u64 = (1 << 48) - 1;
 
 /// Most chunks of one generation (R-DGRAM-2), data and parity: positions 0 to 63.
 pub const GENERATION_CHUNKS_MAX: u8 = 64;
+
+/// Most data chunks of one generation (R-GEN-1).
+pub const DATA_CHUNKS_MAX: u8 = 48;
+
+/// Most parity chunks of one generation (R-GEN-3).
+pub const PARITY_CHUNKS_MAX: u8 = 16;
+
+/// Bytes of a hash in a manifest: SHA-256 cut to 128 bits, which leaves second preimages at 2^128.
+pub const HASH_BYTES: usize = 16;
+
+/// Bytes of an Ed25519 signature.
+pub const SIGNATURE_BYTES: usize = 64;
 
 /// Most members of one team. The design point is 64 to 128; full meshes past 256 cost more links than they are worth.
 pub const TEAM_SIZE_MAX: u16 = 512;

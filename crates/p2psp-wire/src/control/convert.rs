@@ -1,7 +1,7 @@
 //! Between the protobuf types and the checked ones: every rule about a field's length and value stands here, once.
 
 use super::{
-    Control, Departure, DepartureReason, GoodbyeReason, Hello, Join, Member, NumberRange, Refuse,
+    Control, Departure, DepartureReason, GoodbyeReason, Hello, Integrity, Join, Member, NumberRange, Refuse,
     RefuseReason, RosterDelta, StreamHeader, Welcome,
 };
 use crate::{
@@ -48,7 +48,10 @@ impl From<&Control> for wire::Frame {
             Control::Prune { origins } => Some(Kind::Prune(wire::Prune { origins: from_slots(origins) })),
             Control::Silent { origins } => Some(Kind::Silent(wire::Silent { origins: from_slots(origins) })),
             Control::Lost { ranges } => Some(Kind::Lost(wire::Lost { ranges: from_ranges(ranges) })),
-            Control::Pull { ranges } => Some(Kind::Pull(wire::Pull { ranges: from_ranges(ranges) })),
+            Control::Pull { ranges, generations } => Some(Kind::Pull(wire::Pull {
+                ranges: from_ranges(ranges),
+                generations: generations.iter().take(RANGES_MAX).map(|first| first.get()).collect(),
+            })),
             Control::Choke { ranges, retry_after_ms } => Some(Kind::Choke(wire::Choke {
                 ranges: from_ranges(ranges),
                 retry_after_ms: *retry_after_ms,
@@ -94,7 +97,14 @@ impl TryFrom<wire::Frame> for Control {
             Some(Kind::Prune(prune)) => Self::Prune { origins: slots(&prune.origins, "prune.origins")? },
             Some(Kind::Silent(silent)) => Self::Silent { origins: slots(&silent.origins, "silent.origins")? },
             Some(Kind::Lost(lost)) => Self::Lost { ranges: ranges(&lost.ranges, "lost.ranges")? },
-            Some(Kind::Pull(pull)) => Self::Pull { ranges: ranges(&pull.ranges, "pull.ranges")? },
+            Some(Kind::Pull(pull)) => {
+                at_most(pull.generations.len(), RANGES_MAX, "pull.generations")?;
+                let first = |value: &u64| number(*value, "pull.generations");
+                Self::Pull {
+                    ranges: ranges(&pull.ranges, "pull.ranges")?,
+                    generations: pull.generations.iter().map(first).collect::<Result<_, _>>()?,
+                }
+            }
             Some(Kind::Choke(choke)) => Self::Choke {
                 ranges: ranges(&choke.ranges, "choke.ranges")?,
                 retry_after_ms: choke.retry_after_ms,
@@ -146,6 +156,7 @@ impl From<&Welcome> for wire::Welcome {
             epoch_unix_us: welcome.epoch_unix_us,
             random_access_number: welcome.random_access.map(ChunkNumber::get),
             members: from_team_count(welcome.members),
+            integrity: wire::Integrity::from(welcome.integrity).into(),
         }
     }
 }
@@ -168,6 +179,7 @@ impl TryFrom<wire::Welcome> for Welcome {
                 .map(|value| number(value, "welcome.random_access_number"))
                 .transpose()?,
             members: team_count(welcome.members, "welcome.members")?,
+            integrity: welcome.integrity().into(),
         })
     }
 }
@@ -230,6 +242,7 @@ macro_rules! reasons {
 }
 reasons!(RefuseReason { Banned, Closing, Revision, TeamFull, Ticket, WrongChannel, Unspecified });
 reasons!(DepartureReason { Crashed, Expelled, Goodbye, Unspecified });
+reasons!(Integrity { Manifest, None, Unspecified });
 reasons!(GoodbyeReason { Expelled, Leaving, StreamEnded, Unspecified });
 
 fn key(bytes: &[u8; 32]) -> Bytes {

@@ -96,6 +96,9 @@ pub struct Welcome {
     /// Members in the roster snapshot that follows in RosterDelta frames.
     #[prost(uint32, tag = "10")]
     pub members: u32,
+    /// How chunks are to be verified (R-GEN-5).
+    #[prost(enumeration = "Integrity", tag = "11")]
+    pub integrity: i32,
 }
 /// Splitter to peer: no seat (R-JOIN-4). The link closes after it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -207,6 +210,9 @@ pub struct Lost {
 pub struct Pull {
     #[prost(message, repeated, tag = "1")]
     pub ranges: ::prost::alloc::vec::Vec<Range>,
+    /// First numbers of generations whose manifest is missing. At most 64.
+    #[prost(uint64, repeated, tag = "2")]
+    pub generations: ::prost::alloc::vec::Vec<u64>,
 }
 /// Answer to a Pull that cannot be served in full: these will not come from me (R-PULL-3).
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -222,6 +228,37 @@ pub struct Choke {
 pub struct Silent {
     #[prost(uint32, repeated, tag = "1")]
     pub origins: ::prost::alloc::vec::Vec<u32>,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Integrity {
+    Unspecified = 0,
+    /// Chunks are believed as they come: laboratories only.
+    None = 1,
+    /// Chunks are believed when a signed manifest lists their hash.
+    Manifest = 2,
+}
+impl Integrity {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "INTEGRITY_UNSPECIFIED",
+            Self::None => "INTEGRITY_NONE",
+            Self::Manifest => "INTEGRITY_MANIFEST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "INTEGRITY_UNSPECIFIED" => Some(Self::Unspecified),
+            "INTEGRITY_NONE" => Some(Self::None),
+            "INTEGRITY_MANIFEST" => Some(Self::Manifest),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
