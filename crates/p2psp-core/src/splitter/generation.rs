@@ -1,0 +1,138 @@
+//! Groups chunks into generations (R-GEN-1): counts positions, and at the close of each makes its parity chunks and its signed
+//! manifest. Chunks do not wait for it: they have gone out by then.
+
+use super::config::Protection;
+use crate::{Instant, protect};
+use p2psp_wire::{
+    ChannelId, Chunk, ChunkNumber, Epoch, Hash, ManifestContents, StreamTime,
+    limits::{DATA_CHUNKS_MAX, PARITY_CHUNKS_MAX},
+};
+use std::{collections::VecDeque, time::Duration};
+
+/// How much of the stream one generation spans: what a receiver waits for its manifest.
+pub(super) const GENERATION_SPAN: Duration = Duration::from_millis(80);
+/// Fewest chunks of a generation that the source fills: below it a manifest costs more than it is worth.
+pub(super) const DATA_CHUNKS_MIN: u64 = 8;
+/// A generation that the source does not fill closes after this many spans.
+const CLOSE_SPANS: u32 = 3;
+
+/// What a closed generation still owes its members: one datagram each, for an origin yet to be chosen.
+#[derive(Debug)]
+pub(super) enum Owed {
+    Parity { first: ChunkNumber, position: u8, time_us: u32, shard: Vec<u8> },
+    Manifest(ManifestContents),
+}
+
+/// The open generation, and what closed ones owe.
+#[derive(Debug)]
+pub(super) struct Generations {
+    protection: Protection,
+    epoch: Epoch,
+    data_chunks: usize,
+    open: Vec<Chunk>,
+    opened: Instant,
+    previous: Hash,
+    owed: VecDeque<Owed>,
+}
+
+impl Generations {
+    pub(super) const fn new(protection: Protection, epoch: Epoch) -> Self {
+        Self {
+            protection,
+            epoch,
+            data_chunks: DATA_CHUNKS_MIN as usize,
+            open: Vec::new(),
+            opened: Instant::ORIGIN,
+            previous: Hash([0; p2psp_wire::limits::HASH_BYTES]),
+            owed: VecDeque::new(),
+        }
+    }
+
+    /// The place of the next chunk.
+    pub(super) fn position(&self) -> u8 {
+        u8::try_from(self.open.len()).unwrap_or(DATA_CHUNKS_MAX)
+    }
+
+    /// A chunk goes out. `span_chunks` is what the source brings in one [`GENERATION_SPAN`]; `turn_chunks` go to one origin in a
+    /// row, and are lost together.
+    pub(super) fn push(
+        &mut self,
+        now: Instant,
+        time: StreamTime,
+        chunk: Chunk,
+        span_chunks: u64,
+        turn_chunks: u64,
+    ) {
+        if self.open.is_empty() {
+            self.opened = now;
+            let chunks = span_chunks.clamp(DATA_CHUNKS_MIN, DATA_CHUNKS_MAX.into());
+            self.data_chunks = usize::try_from(chunks).unwrap_or(1);
+        }
+        self.open.push(chunk);
+        if self.open.len() >= self.data_chunks {
+            self.close(time, turn_chunks);
+        }
+    }
+
+    /// When the open generation closes although the source has not filled it.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        (!self.open.is_empty()).then(|| self.opened + GENERATION_SPAN * CLOSE_SPANS)
+    }
+
+    /// Closes the open generation: parity first, then the manifest that lists it.
+    pub(super) fn close(&mut self, time: StreamTime, turn_chunks: u64) {
+        let chunks = std::mem::take(&mut self.open);
+        let Some(first) = chunks.first().map(Chunk::number) else { return };
+        let wanted = u64::from(self.protection.parity_chunks).max(turn_chunks).min(PARITY_CHUNKS_MAX.into());
+        let parity_chunks =
+            if self.protection.parity_chunks == 0 { 0 } else { usize::try_from(wanted).unwrap_or(0) };
+        let shard_bytes = protect::shard_bytes(&chunks);
+        let parity = protect::encode(&chunks, parity_chunks, shard_bytes);
+        let mut hashes: Vec<Hash> = chunks.iter().map(protect::hash_chunk).collect();
+        hashes.extend(parity.iter().map(|shard| protect::hash_bytes(shard)));
+        let data_chunks = u8::try_from(chunks.len()).unwrap_or(DATA_CHUNKS_MAX);
+        for (position, shard) in (data_chunks..).zip(parity) {
+            self.owed.push_back(Owed::Parity { first, position, time_us: time.truncate(), shard });
+        }
+        self.owed.push_back(Owed::Manifest(ManifestContents {
+            epoch: self.epoch,
+            first,
+            data_chunks,
+            shard_bytes: u16::try_from(shard_bytes).unwrap_or(u16::MAX),
+            closed: time,
+            previous: self.previous,
+            hashes,
+        }));
+    }
+
+    /// The next datagrams for one origin: parity chunks in turns of `turn_chunks`, or a manifest.
+    pub(super) fn pop(&mut self, turn_chunks: u64) -> Vec<Owed> {
+        let mut turn = Vec::new();
+        while turn.len() as u64 != turn_chunks.max(1)
+            && let Some(owed) = self.owed.pop_front()
+        {
+            let is_manifest = matches!(owed, Owed::Manifest(_));
+            turn.push(owed);
+            if is_manifest {
+                break;
+            }
+        }
+        turn
+    }
+
+    pub(super) fn is_owing(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Signs a manifest for its origin, and chains the next one to it.
+    pub(super) fn sign(
+        &mut self,
+        channel: ChannelId,
+        contents: ManifestContents,
+        origin: p2psp_wire::Slot,
+    ) -> Option<p2psp_wire::Manifest> {
+        let manifest = self.protection.key.sign(channel, contents, origin)?;
+        self.previous = protect::hash_bytes(&manifest.payload());
+        Some(manifest)
+    }
+}
