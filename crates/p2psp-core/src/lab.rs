@@ -3,10 +3,10 @@
 
 use crate::{
     CloseCode, Input, Instant, LinkDown, LinkId, Links, Machine, Peer, PeerConfig, PeerEvent, SendReport,
-    Splitter, SplitterConfig, SplitterEvent, Train, Wake, drain,
+    SigningKey, Splitter, SplitterConfig, SplitterEvent, Train, Wake, drain,
 };
 use bytes::Bytes;
-use p2psp_wire::{ChannelId, ChunkNumber, Control, Epoch, PeerId};
+use p2psp_wire::{ChannelId, ChunkNumber, Control, Datagram, Epoch, PeerId};
 use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
@@ -41,6 +41,11 @@ pub(crate) struct Wires {
     pub(crate) walls: Vec<(usize, usize)>,
     /// From, to: chunks between them vanish.
     pub(crate) holes: Vec<(usize, usize)>,
+    /// Of 1000 datagrams, how many vanish on each link, and the state of the dice.
+    pub(crate) loss_per_mille: u64,
+    dice: u64,
+    /// Manifests that origins relay to these nodes vanish; answers to pulls get through.
+    pub(crate) without_manifests: Vec<usize>,
     /// Ready messages of these nodes are held back.
     pub(crate) held: Vec<usize>,
     kept: Vec<(usize, Input)>,
@@ -54,7 +59,19 @@ struct Port<'a> {
     node: usize,
 }
 
+/// The broadcaster's key.
+pub(crate) fn signing_key() -> SigningKey {
+    SigningKey::from_seed(&[7; 32]).unwrap()
+}
+
+pub(crate) fn channel() -> ChannelId {
+    signing_key().channel().unwrap()
+}
+
 pub(crate) fn key(n: usize) -> PeerId {
+    if n == SPLITTER {
+        return channel().into();
+    }
     let mut bytes = [7; 32];
     bytes[..8].copy_from_slice(&(n as u64).to_be_bytes());
     PeerId::new(bytes)
@@ -88,6 +105,11 @@ impl Wires {
         }
     }
 
+    /// Whether `node` has a link to `other`.
+    pub(crate) fn linked(&self, node: usize, other: usize) -> bool {
+        self.ends.iter().any(|((n, _), (o, _))| (*n, *o) == (node, other))
+    }
+
     /// The link of `node` to `other`.
     pub(crate) fn link(&self, node: usize, other: usize) -> LinkId {
         self.ends
@@ -97,19 +119,39 @@ impl Wires {
             .unwrap()
     }
 
+    /// Whether the next datagram gets through.
+    fn survives(&mut self) -> bool {
+        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.dice >> 33) % 1000 >= self.loss_per_mille
+    }
+
     fn walled(&self, a: usize, b: usize) -> bool {
         self.walls.contains(&(a, b)) || self.walls.contains(&(b, a)) || self.dead.contains(&b)
     }
 }
 
 impl Links for Port<'_> {
-    fn send_train(&mut self, _: Instant, link: LinkId, chunks: &Train) -> SendReport {
+    fn send_train(&mut self, _: Instant, link: LinkId, train: &Train) -> SendReport {
         let Some(&(to, end)) = self.wires.ends.get(&(self.node, link)) else { return SendReport::default() };
-        for chunk in chunks.iter() {
-            self.wires.sent.push((self.node, to, chunk.number().get()));
+        for datagram in train.iter() {
+            if let Datagram::Chunk(chunk) = datagram {
+                self.wires.sent.push((self.node, to, chunk.number().get()));
+            }
         }
         if !self.wires.holes.contains(&(self.node, to)) {
-            self.wires.queue.push_back((to, Input::Train { link: end, chunks: chunks.to_vec() }));
+            let from = self.node.checked_sub(1);
+            let is_lost = |datagram: &Datagram, wires: &Wires| {
+                let relayed = from.is_some_and(|slot| usize::from(datagram.origin().get()) == slot);
+                matches!(datagram, Datagram::Manifest(_)) && relayed && wires.without_manifests.contains(&to)
+            };
+            let datagrams: Vec<Datagram> = train
+                .iter()
+                .filter(|datagram| !is_lost(datagram, self.wires) && self.wires.survives())
+                .cloned()
+                .collect();
+            if !datagrams.is_empty() {
+                self.wires.queue.push_back((to, Input::Train { link: end, datagrams }));
+            }
         }
         SendReport::default()
     }
@@ -143,8 +185,7 @@ impl Links for Port<'_> {
 
 impl Lab {
     pub(crate) fn new(adjust: impl FnOnce(&mut SplitterConfig)) -> Self {
-        let channel = ChannelId::new(*key(SPLITTER).as_bytes());
-        let mut config = SplitterConfig::new(channel, Epoch(1), 0);
+        let mut config = SplitterConfig::new(channel(), Epoch(1), 0);
         adjust(&mut config);
         let now = Instant::from_micros(1_000_000);
         let mut wires = Wires::default();
@@ -163,8 +204,9 @@ impl Lab {
     /// A peer that begins to join; its node number.
     pub(crate) fn add_peer(&mut self, adjust: impl FnOnce(&mut PeerConfig)) -> usize {
         let node = self.peers.len() + 1;
-        let mut config = PeerConfig::new(ChannelId::new(*key(SPLITTER).as_bytes()), vec![address(SPLITTER)]);
+        let mut config = PeerConfig::new(channel(), vec![address(SPLITTER)]);
         config.playout_tick = Duration::from_millis(1);
+        config.allow_unsigned = true;
         adjust(&mut config);
         self.wires.ids.push(key(node));
         self.peers.push(Peer::new(config, key(node), node as u64, self.now));

@@ -20,6 +20,7 @@ mod guard;
 mod lab;
 mod machine;
 pub mod peer;
+mod protect;
 mod serve;
 mod slots;
 pub mod splitter;
@@ -31,6 +32,7 @@ pub use machine::{
     CloseCode, Input, LinkDown, LinkId, Links, Machine, Output, SendReport, Timer, Train, Wake, drain,
 };
 pub use peer::{LeftReason, Peer, PeerConfig, PeerEvent, PeerStats, RelayPolicy};
+pub use protect::SigningKey;
 pub use slots::SlotSet;
-pub use splitter::{IngestError, Splitter, SplitterConfig, SplitterEvent, SplitterStats};
+pub use splitter::{IngestError, Protection, Splitter, SplitterConfig, SplitterEvent, SplitterStats};
 pub use time::Instant;

@@ -1,15 +1,15 @@
 //! The contract between a machine and its host: inputs, outputs, and the one loop that connects them.
 
 use crate::Instant;
-use p2psp_wire::{Chunk, Control, DecodeError, PeerId};
+use p2psp_wire::{Control, Datagram, DecodeError, PeerId};
 use std::{net::SocketAddr, sync::Arc};
 
 /// The host's handle for one link; never reused within a machine's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u32);
 
-/// Chunks that travel together to one peer. Clones share them.
-pub type Train = Arc<[Chunk]>;
+/// Datagrams that travel together to one peer. Clones share them.
+pub type Train = Arc<[Datagram]>;
 
 /// What a host tells a machine.
 #[derive(Clone, Debug)]
@@ -46,12 +46,12 @@ pub enum Input {
         /// What.
         message: Control,
     },
-    /// Chunks came, in this order, from one peer.
+    /// Datagrams came, in this order, from one peer.
     Train {
         /// From where.
         link: LinkId,
         /// What; not empty.
-        chunks: Vec<Chunk>,
+        datagrams: Vec<Datagram>,
     },
     /// Bytes came that are no message. The host decodes, the machine judges.
     Malformed {
@@ -148,12 +148,12 @@ impl CloseCode {
 #[must_use]
 #[derive(Clone, Debug)]
 pub enum Output<E> {
-    /// Send these chunks to one peer, back to back, as datagrams.
+    /// Send these to one peer, back to back.
     Train {
         /// To whom.
         link: LinkId,
         /// What.
-        chunks: Train,
+        datagrams: Train,
     },
     /// Send a message on the link's control stream.
     Control {
@@ -229,8 +229,8 @@ pub struct SendReport {
 
 /// The network as a machine's host offers it.
 pub trait Links {
-    /// Sends chunks back to back. A link that is gone swallows them; its [`Input::LinkDown`] is on the way.
-    fn send_train(&mut self, now: Instant, link: LinkId, chunks: &Train) -> SendReport;
+    /// Sends datagrams back to back. A link that is gone swallows them; its [`Input::LinkDown`] is on the way.
+    fn send_train(&mut self, now: Instant, link: LinkId, datagrams: &Train) -> SendReport;
     /// Sends a control message.
     fn send_control(&mut self, now: Instant, link: LinkId, message: &Control);
     /// Starts to dial; answered by [`Input::LinkUp`] or [`Input::DialFailed`].
@@ -248,8 +248,8 @@ pub fn drain<M: Machine, L: Links>(
 ) -> Option<Wake> {
     loop {
         match machine.poll_output(now) {
-            Output::Train { link, chunks } => {
-                let report = links.send_train(now, link, &chunks);
+            Output::Train { link, datagrams } => {
+                let report = links.send_train(now, link, &datagrams);
                 if report.link_blocked {
                     machine.handle_input(now, Input::LinkBlocked { link });
                 }

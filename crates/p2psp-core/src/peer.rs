@@ -4,8 +4,10 @@
 //! `edge` knows how far the stream has come, `routes` works around pairs that cannot talk, `start` fetches what a newcomer missed,
 //! `watch` notices silent origins, `playout` orders and times. This file is their traffic controller.
 
+mod belief;
 mod config;
 mod edge;
+mod fetch;
 mod inputs;
 mod life;
 mod playout;
@@ -23,11 +25,13 @@ pub use config::{LeftReason, PeerConfig, PeerEvent, PeerStats, RelayPolicy};
 
 use crate::{
     CloseCode, DelayHistogram, Instant, LinkId, Machine, Output, Timer, Wake, guard::Guard, machine::Input,
-    serve::Server, window::Window,
+    serve::{Server, Shelf}, window::Window,
 };
+use belief::Belief;
 use edge::Edge;
+use fetch::Repairs;
 use life::Life;
-use p2psp_wire::{ChunkNumber, Control, PeerId, Welcome};
+use p2psp_wire::{Chunk, ChunkNumber, Control, Datagram, Manifest, PeerId, Welcome, limits::HEADER_BYTES};
 use playout::{Playout, Step};
 use relay::Relay;
 use rng::Rng;
@@ -80,7 +84,10 @@ struct Seat {
     welcome: Welcome,
     team: Team,
     edge: Edge,
+    /// Believed chunks only.
     window: Window,
+    belief: Belief,
+    repairs: Repairs,
     playout: Playout,
     relay: Relay,
     routes: Routes,
@@ -233,6 +240,7 @@ impl Peer {
         self.links_tick(now);
         self.watch_tick(now);
         self.pull_tick(now);
+        self.repair_tick(now);
         self.report_tick(now);
     }
 
@@ -254,15 +262,16 @@ impl Peer {
         }
         let seat = self.seat.as_mut()?;
         let sendable = seat.team.up().without(seat.team.blocked());
-        if let Some((slot, chunks)) = seat.relay.poll(now, &sendable) {
+        if let Some((slot, datagrams)) = seat.relay.poll(now, &sendable) {
             let link = seat.team.link(slot)?;
-            self.stats.chunks_relayed += chunks.len() as u64;
-            self.stats.bytes_relayed += payload_bytes(&chunks);
-            return Some(Output::Train { link, chunks });
+            self.stats.chunks_relayed += chunks_in(&datagrams);
+            self.stats.bytes_relayed += payload_bytes(&datagrams);
+            return Some(Output::Train { link, datagrams });
         }
-        let (link, chunks) = seat.server.poll(&seat.window)?;
-        self.stats.chunks_served += chunks.len() as u64;
-        Some(Output::Train { link, chunks })
+        let shelf = Believed { window: &seat.window, belief: &seat.belief };
+        let (link, datagrams) = seat.server.poll(&shelf)?;
+        self.stats.chunks_served += chunks_in(&datagrams);
+        Some(Output::Train { link, datagrams })
     }
 
     /// The next step of the play-out, if one is due.
@@ -311,6 +320,7 @@ impl Peer {
             consider(wake(seat.team.deadline(), Timer::Links));
             consider(wake(seat.watch.deadline(), Timer::Report));
             consider(wake(seat.start.deadline(), Timer::Pull));
+            consider(wake(seat.belief.deadline(), Timer::Pull));
             consider(wake(seat.lost.report_at, Timer::Report));
             // A spent uplink wakes us itself; until then time alone relays nothing.
             consider(wake(seat.relay.deadline().filter(|_| !self.uplink_blocked), Timer::Relay));
@@ -332,7 +342,7 @@ impl Machine for Peer {
             Input::LinkDown { link, why } => self.on_link_down(now, link, why),
             Input::DialFailed { peer, wrong_key } => self.on_dial_failed(now, peer, wrong_key),
             Input::Control { link, message } => self.on_control(now, link, message),
-            Input::Train { link, chunks } => self.on_train(now, link, chunks),
+            Input::Train { link, datagrams } => self.on_train(now, link, datagrams),
             Input::Malformed { link, error: _, control } => {
                 self.stats.malformed += 1;
                 let admitted = self.links.get_mut(&link).is_some_and(|state| state.guard.admit_malformed());
@@ -371,7 +381,31 @@ impl Machine for Peer {
     }
 }
 
+/// What a peer answers pulls from: what it believes itself.
+struct Believed<'a> {
+    window: &'a Window,
+    belief: &'a Belief,
+}
+
+impl Shelf for Believed<'_> {
+    fn chunk(&self, number: ChunkNumber) -> Option<&Chunk> {
+        self.window.get(number)
+    }
+
+    fn manifest_of(&self, number: ChunkNumber) -> Option<&Manifest> {
+        self.belief.manifest_of(number)
+    }
+
+    fn manifest(&self, first: ChunkNumber) -> Option<&Manifest> {
+        self.belief.manifest(first)
+    }
+}
+
+fn chunks_in(datagrams: &[Datagram]) -> u64 {
+    datagrams.iter().filter(|datagram| matches!(datagram, Datagram::Chunk(_))).count() as u64
+}
+
 /// The payload of a train, without headers.
-fn payload_bytes(chunks: &[p2psp_wire::Chunk]) -> u64 {
-    chunks.iter().map(|chunk| chunk.payload_len() as u64).sum()
+fn payload_bytes(datagrams: &[Datagram]) -> u64 {
+    datagrams.iter().map(|datagram| (datagram.bytes().len() - HEADER_BYTES) as u64).sum()
 }

@@ -1,8 +1,8 @@
 //! Answers to pulls: chunks that a member asked for once. Served behind all relaying, within a budget, from one bounded queue;
 //! what does not fit is choked at once, so that the asker loses no time (R-PULL-2, R-PULL-3).
 
-use crate::{Instant, LinkId, Train, guard::Bucket, window::Window};
-use p2psp_wire::{Chunk, ChunkNumber, Control, NumberRange};
+use crate::{Instant, LinkId, Train, guard::Bucket};
+use p2psp_wire::{Chunk, ChunkNumber, Control, Datagram, Manifest, NumberRange};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Chunks waiting in all pulls together: what a 4 Mb/s stream brings in nine seconds.
@@ -14,29 +14,55 @@ pub(crate) const PULL_PER_SECOND: u32 = 256;
 /// Chunks that leave together.
 const TRAIN_MAX: usize = 16;
 
+/// What pulls are answered from.
+pub(crate) trait Shelf {
+    /// The chunk of this number, if it may be passed on.
+    fn chunk(&self, number: ChunkNumber) -> Option<&Chunk>;
+    /// The manifest of the generation that this chunk belongs to.
+    fn manifest_of(&self, number: ChunkNumber) -> Option<&Manifest>;
+    /// The manifest of the generation that begins with this chunk.
+    fn manifest(&self, first: ChunkNumber) -> Option<&Manifest>;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Item {
+    Chunk(ChunkNumber),
+    Manifest(ChunkNumber),
+}
+
 /// The pulls of all links.
 #[derive(Debug, Default)]
 pub(crate) struct Server {
-    queue: VecDeque<(LinkId, ChunkNumber)>,
+    queue: VecDeque<(LinkId, Item)>,
     budgets: BTreeMap<LinkId, Bucket>,
 }
 
 impl Server {
-    /// Takes a pull in; the answer, if any, is the choke for what will not be served.
+    /// Takes a pull in; the answer, if any, is the choke for what will not be served. A chunk's manifest goes before it: who has
+    /// missed the one may well lack the other.
     pub(crate) fn request(
         &mut self,
         now: Instant,
         link: LinkId,
         ranges: &[NumberRange],
-        window: &Window,
+        generations: &[ChunkNumber],
+        shelf: &impl Shelf,
     ) -> Option<Control> {
         let budget =
             self.budgets.entry(link).or_insert_with(|| Bucket::new(now, PULL_BURST_MAX, PULL_PER_SECOND));
-        let mut refused = Vec::new();
+        for first in generations.iter().filter(|first| shelf.manifest(**first).is_some()) {
+            if self.queue.len() < PULL_QUEUE_MAX && budget.take(now, 1) {
+                self.queue.push_back((link, Item::Manifest(*first)));
+            }
+        }
+        let (mut refused, mut last) = (Vec::new(), None);
         for number in ranges.iter().flat_map(|range| range.numbers()) {
             let room = self.queue.len() < PULL_QUEUE_MAX;
-            if room && window.contains(number) && budget.take(now, 1) {
-                self.queue.push_back((link, number));
+            if room && shelf.chunk(number).is_some() && budget.take(now, 1) {
+                let manifest = shelf.manifest_of(number).map(Manifest::first);
+                self.queue.extend(manifest.filter(|_| manifest != last).map(|first| (link, Item::Manifest(first))));
+                last = manifest;
+                self.queue.push_back((link, Item::Chunk(number)));
             } else {
                 refused.push(number);
             }
@@ -46,18 +72,21 @@ impl Server {
     }
 
     /// The next train to send, all of it to one link.
-    pub(crate) fn poll(&mut self, window: &Window) -> Option<(LinkId, Train)> {
+    pub(crate) fn poll(&mut self, shelf: &impl Shelf) -> Option<(LinkId, Train)> {
         while let Some(&(link, _)) = self.queue.front() {
-            let mut chunks: Vec<Chunk> = Vec::with_capacity(TRAIN_MAX);
-            while chunks.len() < TRAIN_MAX
-                && let Some(&(next, number)) = self.queue.front()
+            let mut datagrams: Vec<Datagram> = Vec::with_capacity(TRAIN_MAX);
+            while datagrams.len() < TRAIN_MAX
+                && let Some(&(next, item)) = self.queue.front()
                 && next == link
             {
                 self.queue.pop_front();
-                chunks.extend(window.get(number).cloned());
+                datagrams.extend(match item {
+                    Item::Chunk(number) => shelf.chunk(number).cloned().map(Datagram::Chunk),
+                    Item::Manifest(first) => shelf.manifest(first).cloned().map(Datagram::Manifest),
+                });
             }
-            if !chunks.is_empty() {
-                return Some((link, chunks.into()));
+            if !datagrams.is_empty() {
+                return Some((link, datagrams.into()));
             }
         }
         None

@@ -5,6 +5,8 @@
 
 mod admission;
 mod config;
+mod generation;
+mod give;
 mod inputs;
 mod members;
 mod roster;
@@ -13,16 +15,17 @@ mod schedule;
 mod tests;
 mod turns;
 
-pub use config::{IngestError, SplitterConfig, SplitterEvent, SplitterStats};
+pub use config::{IngestError, Protection, SplitterConfig, SplitterEvent, SplitterStats};
 
 use crate::{
     CloseCode, Instant, LinkId, Machine, Output, Timer, Wake, guard::Guard, machine::Input, serve::Server,
     window::Window,
 };
 use bytes::Bytes;
+use generation::Generations;
 use members::Members;
 use p2psp_wire::{
-    Chunk, ChunkHeader, ChunkNumber, Control, DepartureReason, GoodbyeReason, PeerId, Slot, StreamHeader,
+    ChunkNumber, Control, DepartureReason, GoodbyeReason, Manifest, PeerId, Slot, StreamHeader,
     StreamTime, limits::PAYLOAD_BYTES_MAX,
 };
 use roster::Roster;
@@ -57,6 +60,9 @@ pub struct Splitter {
     /// Members that are ready and wait for the roster to name them; with the links that they have.
     ready_untold: BTreeMap<Slot, u16>,
     window: Window,
+    generations: Option<Generations>,
+    /// Manifests of the generations in the window, by first number.
+    manifests: BTreeMap<ChunkNumber, Manifest>,
     server: Server,
     next_number: ChunkNumber,
     random_access: VecDeque<(ChunkNumber, StreamTime)>,
@@ -92,6 +98,8 @@ impl Splitter {
             roster: Roster::new(config.epoch),
             ready_untold: BTreeMap::new(),
             window: Window::new(config.window_chunks, ChunkNumber::ZERO),
+            generations: config.protection.clone().map(|protection| Generations::new(protection, config.epoch)),
+            manifests: BTreeMap::new(),
             server: Server::default(),
             next_number: ChunkNumber::ZERO,
             random_access: VecDeque::new(),
@@ -257,6 +265,7 @@ impl Splitter {
     /// What time alone brings about.
     fn on_tick(&mut self, now: Instant) {
         self.stats.chunks_overflowed += self.turns.on_tick(now);
+        self.close_generation(now);
         while let Some((_, link)) = self.link_deadlines.first().filter(|(at, _)| *at <= now).copied() {
             self.hang_up(link, CloseCode::Timeout);
         }
@@ -271,7 +280,7 @@ impl Splitter {
         }
         if let Some(deadline) = self.closing
             && !self.closed
-            && (!self.turns.is_waiting() || deadline <= now)
+            && (!self.owes() || deadline <= now)
         {
             self.say_goodbye(now);
             if self.links.is_empty() || deadline <= now {
@@ -292,38 +301,11 @@ impl Splitter {
         }
     }
 
-    /// The next turn or pull answer, if the uplink has room.
-    fn next_train(&mut self, now: Instant) -> Option<Output<SplitterEvent>> {
-        while !self.uplink_blocked
-            && let Some(drafts) = self.turns.pop()
-        {
-            let origin = self.schedule.next(now, &mut self.members);
-            // A chunk without an origin is still kept for the first joiner's pull; its slot then means nothing.
-            let slot = origin.unwrap_or(Slot::FIRST);
-            let chunks: Vec<Chunk> = drafts.iter().filter_map(|draft| stamp(draft, slot)).collect();
-            for chunk in &chunks {
-                self.window.insert(chunk.clone());
-            }
-            let Some(member) = origin.and_then(|slot| self.members.get(slot)) else {
-                self.stats.chunks_unsent += chunks.len() as u64;
-                continue;
-            };
-            self.stats.turns_sent += 1;
-            self.stats.chunks_sent += chunks.len() as u64;
-            self.stats.bytes_sent += bytes(&chunks);
-            return Some(Output::Train { link: member.link, chunks: chunks.into() });
-        }
-        if self.uplink_blocked {
-            return None;
-        }
-        let (link, chunks) = self.server.poll(&self.window)?;
-        self.stats.chunks_served += chunks.len() as u64;
-        Some(Output::Train { link, chunks })
-    }
-
     fn wake(&self, now: Instant) -> Option<Wake> {
         let soon = |at: Instant| at.max(now + Duration::from_nanos(1));
+        let generation = self.generations.as_ref().and_then(Generations::deadline);
         let candidates = [
+            generation.map(|at| Wake { at: soon(at), timer: Timer::Turn }),
             self.turns.deadline().map(|at| Wake { at: soon(at), timer: Timer::Turn }),
             self.roster.deadline().map(|at| Wake { at: soon(at), timer: Timer::Roster }),
             self.link_deadlines.first().map(|(at, _)| Wake { at: soon(*at), timer: Timer::Join }),
@@ -374,21 +356,4 @@ impl Machine for Splitter {
         }
         self.next_train(now).unwrap_or_else(|| Output::Wait(self.wake(now)))
     }
-}
-
-/// Lays a chunk out as it will travel. Drafts were checked when they came in, so that none is lost here.
-fn stamp(draft: &Draft, origin: Slot) -> Option<Chunk> {
-    let header = ChunkHeader {
-        number: draft.number,
-        origin,
-        position: 0,
-        header_version: draft.header_version,
-        random_access: draft.random_access,
-        time_us: draft.time.truncate(),
-    };
-    Chunk::new(header, &draft.payload).ok()
-}
-
-fn bytes(chunks: &[Chunk]) -> u64 {
-    chunks.iter().map(|chunk| chunk.datagram().len() as u64).sum()
 }

@@ -39,6 +39,8 @@ pub struct PeerConfig {
     pub origin_unix_us: u64,
     /// Stay and try again when the splitter's link is lost or cannot be made.
     pub rejoin: bool,
+    /// Take part in a team whose splitter does not sign its stream (R-GEN-5): laboratories only.
+    pub allow_unsigned: bool,
 }
 
 impl PeerConfig {
@@ -57,6 +59,7 @@ impl PeerConfig {
             window_chunks: 4096,
             origin_unix_us: 0,
             rejoin: true,
+            allow_unsigned: false,
         }
     }
 }
@@ -156,6 +159,18 @@ pub struct PeerStats {
     pub chunks_from_teammates: u64,
     /// Chunks that came in answer to pulls.
     pub chunks_pulled: u64,
+    /// Chunks asked of others because parity did not suffice.
+    pub chunks_asked: u64,
+    /// Chunks rebuilt from parity.
+    pub chunks_rebuilt: u64,
+    /// Chunks of its own turns that never reached it, rebuilt, and relayed late.
+    pub chunks_healed: u64,
+    /// Datagrams that a manifest does not list, or that the channel's key did not sign.
+    pub chunks_false: u64,
+    /// Parity chunks received, each once.
+    pub parity_received: u64,
+    /// Manifests received, each once.
+    pub manifests_received: u64,
     /// Payload bytes received, each chunk once.
     pub bytes_received: u64,
     /// Copies that were here already.

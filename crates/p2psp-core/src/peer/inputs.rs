@@ -1,6 +1,6 @@
 //! What others say to a peer, and the links it has with them.
 
-use super::{Link, Peer, PeerEvent, life::Life};
+use super::{Believed, Link, Peer, PeerEvent, life::Life};
 use crate::{CloseCode, Instant, LinkDown, LinkId, Output, guard::Guard};
 use p2psp_wire::{Control, Departure, DepartureReason, Hello, PeerId, RosterDelta, Slot};
 use std::time::Duration;
@@ -223,14 +223,15 @@ impl Peer {
                     seat.routes.on_prune(slot, origin);
                 }
             }
-            (Control::Pull { ranges }, Some(_)) => {
-                let choke = seat.server.request(now, link, &ranges, &seat.window);
+            (Control::Pull { ranges, generations }, Some(_)) => {
+                let shelf = Believed { window: &seat.window, belief: &seat.belief };
+                let choke = seat.server.request(now, link, &ranges, &generations, &shelf);
                 self.outbox.extend(choke.map(|message| Output::Control { link, message }));
             }
             (Control::Choke { ranges, .. }, _) => seat.start.on_choke(now, link, &ranges),
             // The roster may name the sender only a moment later, or no longer.
             // An asker that the roster has yet to name loses less by asking again than by waiting.
-            (Control::Pull { ranges }, None) => {
+            (Control::Pull { ranges, generations: _ }, None) => {
                 let message = Control::Choke { ranges, retry_after_ms: STRANGER_RETRY_MS };
                 self.outbox.push_back(Output::Control { link, message });
             }

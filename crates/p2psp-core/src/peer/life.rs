@@ -1,9 +1,11 @@
 //! Joining, staying, leaving: the one link to the splitter and what its state means (R-JOIN-1 to R-JOIN-6, R-LEAVE-1 to R-LEAVE-3).
 
 use super::inputs::STRANGER_WAIT;
-use super::{Edge, LeftReason, Lost, Peer, PeerEvent, Playout, Relay, Routes, Seat, Start, Team, Watch};
+use super::{
+    Belief, Edge, LeftReason, Lost, Peer, PeerEvent, Playout, Relay, Repairs, Routes, Seat, Start, Team, Watch,
+};
 use crate::{CloseCode, Instant, LinkId, Output, serve::Server, window::Window};
-use p2psp_wire::{Control, GoodbyeReason, Join, PROTOCOL_REVISION, Refuse, Welcome};
+use p2psp_wire::{Control, GoodbyeReason, Integrity, Join, PROTOCOL_REVISION, Refuse, RefuseReason, Welcome};
 use std::time::Duration;
 
 /// How long the splitter may take to answer a join.
@@ -82,6 +84,12 @@ impl Peer {
         if !matches!(self.life, Life::Joining { .. }) {
             return self.violation(link, "a welcome that was not asked for");
         }
+        if welcome.integrity != Integrity::Manifest && !self.config.allow_unsigned {
+            // R-GEN-5: nobody who was asked to believe without proof should have to.
+            let detail = "the splitter does not sign its stream".to_owned();
+            self.event(PeerEvent::Refused { reason: RefuseReason::Unspecified, detail, again: false });
+            return self.finish(LeftReason::Refused);
+        }
         self.life = Life::Member { link };
         self.attempts = 0;
         let same_stream = self.seat.as_ref().is_some_and(|seat| seat.welcome.epoch == welcome.epoch);
@@ -107,14 +115,14 @@ impl Peer {
     /// window meanwhile: then all that was missed is one gap (R-RELAY-6).
     fn take_seat(&mut self, now: Instant, welcome: Welcome) -> Seat {
         let live = welcome.next_number;
-        let old = self.seat.take().map(|old| (old.window, old.playout));
-        let missed_from = old.as_ref().map(|(_, playout)| playout.next_number());
-        let (window, playout) = match old {
-            Some((window, mut playout))
+        let old = self.seat.take().map(|old| (old.window, old.belief, old.playout));
+        let missed_from = old.as_ref().map(|(_, _, playout)| playout.next_number());
+        let (window, belief, playout) = match old {
+            Some((window, belief, mut playout))
                 if live.since(window.end()).max(window.end().since(live)) <= window.span() / 2 =>
             {
                 playout.on_rejoin(&welcome, now);
-                (window, playout)
+                (window, belief, playout)
             }
             Some(_) | None => {
                 let span = u64::from(self.config.window_chunks) / 2;
@@ -129,6 +137,7 @@ impl Peer {
                 let (delay, tick) = (self.config.target_delay, self.config.playout_tick);
                 (
                     Window::new(self.config.window_chunks, first),
+                    Belief::new(now, welcome.integrity, self.config.channel, welcome.epoch),
                     Playout::new(delay, tick, first, &welcome, now),
                 )
             }
@@ -146,6 +155,8 @@ impl Peer {
             ready_sent: false,
             edge: Edge::new(now, live),
             window,
+            belief,
+            repairs: Repairs::new(now),
             playout,
             welcome,
         }

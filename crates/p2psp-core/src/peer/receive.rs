@@ -1,11 +1,11 @@
-//! Chunks as they come: who may send what (R-RELAY-4), what is new, and what follows from it.
+//! Datagrams as they come: who may send what (R-RELAY-4), what is new, what is believed, and what follows from it.
 
-use super::{Peer, Seat};
+use super::{Peer, Seat, belief::Verdict};
 use crate::{Instant, LinkId, Output, SlotSet};
-use p2psp_wire::{Chunk, Control, Slot, StreamTime, limits::SLOTS_MAX};
+use p2psp_wire::{Chunk, Control, Datagram, Manifest, Parity, Slot, StreamTime};
 use std::time::Duration;
 
-/// By what right a chunk came.
+/// By what right a datagram came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Right {
     /// From the splitter, in a turn of this member's own.
@@ -18,14 +18,49 @@ enum Right {
     Pull,
 }
 
+/// Whoever is at the other end of a link.
+#[derive(Clone, Copy, Debug)]
+struct Sender {
+    link: LinkId,
+    /// The teammate's seat; `None` for the splitter.
+    slot: Option<Slot>,
+    /// It has said goodbye, and sends what it still owes.
+    leaving: bool,
+    /// Links that may send as much: who shares the room for what waits.
+    links: usize,
+}
+
+/// What came of a train.
+#[derive(Debug, Default)]
+struct Sorted {
+    /// To be relayed to everybody.
+    turn: Vec<Datagram>,
+    /// From its origin itself, for whoever asked for that origin.
+    first_hand: Vec<Datagram>,
+    /// Proxies that were told to stop.
+    surplus: SlotSet,
+    /// Links over which something came that a manifest does not list, or that the channel's key did not sign.
+    culprits: Vec<LinkId>,
+    received: usize,
+}
+
 impl Seat {
-    /// Whether and by what right `chunk` may come over `link`; `from` is the teammate at its other end, `None` the splitter.
-    fn right(&self, link: LinkId, from: Option<Slot>, chunk: &Chunk) -> Option<Right> {
-        let origin = chunk.header().origin;
-        if self.start.expects(chunk.number(), link) {
+    /// Whether and by what right a datagram may come from `sender`.
+    fn right(&self, sender: Sender, datagram: &Datagram) -> Option<Right> {
+        let origin = datagram.origin();
+        let pulled = match datagram {
+            Datagram::Chunk(chunk) => {
+                let (number, link) = (chunk.number(), sender.link);
+                self.start.expects(number, link) || self.repairs.expects(number, link)
+            }
+            Datagram::Parity(_) => false,
+            // A manifest speaks for itself: whoever brings it, the channel's key signed it.
+            Datagram::Manifest(_) => sender.slot.is_none_or(|slot| slot != origin) && origin != self.welcome.slot,
+        };
+        if pulled {
             return Some(Right::Pull);
         }
-        match from {
+        match sender.slot {
             None => (origin == self.welcome.slot).then_some(Right::Turn),
             Some(slot) if slot == origin => Some(Right::Origin),
             Some(slot) => self.routes.expects(origin, slot).then_some(Right::Proxy),
@@ -54,155 +89,184 @@ impl Seat {
 }
 
 impl Peer {
-    pub(super) fn on_train(&mut self, now: Instant, link: LinkId, chunks: Vec<Chunk>) {
+    pub(super) fn on_train(&mut self, now: Instant, link: LinkId, datagrams: Vec<Datagram>) {
         let splitter = self.life.splitter_link() == Some(link);
-        let count = chunks.len();
-        let Some(seat) = &mut self.seat else { return };
-        let from = seat.team.sender(link);
-        let leaving = seat.team.slot_of_link(link).is_none();
-        if from.is_none() && !splitter {
+        let Some(seat) = &self.seat else { return };
+        let slot = seat.team.sender(link);
+        if slot.is_none() && !splitter {
             // The roster may name the sender only a moment later.
-            self.stats.chunks_unexpected += count as u64;
+            self.stats.chunks_unexpected += datagrams.len() as u64;
             return;
         }
-        let mut turn = Vec::new();
-        let mut first_hand = Vec::new();
-        let mut surplus = SlotSet::EMPTY;
-        let mut received = 0;
-        for chunk in chunks {
-            let Some(right) = seat.right(link, from, &chunk) else {
+        let leaving = seat.team.slot_of_link(link).is_none();
+        let sender = Sender { link, slot, leaving, links: seat.team.up().len() };
+        let mut sorted = Sorted::default();
+        for datagram in datagrams {
+            let Some(right) = self.seat.as_ref().and_then(|seat| seat.right(sender, &datagram)) else {
                 self.stats.chunks_unexpected += 1;
                 continue;
             };
             // The published rule is clocked by every reception, a late or second copy too.
-            received += 1;
-            let number = chunk.number();
-            match (right, from) {
-                (Right::Turn, _) => seat.on_turn_number(now, &chunk),
-                // Who leaves may come back at once: it would be two that agree.
-                (Right::Origin | Right::Proxy, Some(from)) if !leaving => {
-                    seat.edge.on_shown(now, from, number);
-                }
-                (Right::Origin | Right::Proxy | Right::Pull, _) => {}
-            }
-            // R-RELAY-6: what is played already, held already, or far ahead goes nowhere.
-            if number < seat.playout.next_number() {
-                self.stats.chunks_late += 1;
-                continue;
-            }
-            // No member's word moves the window further than that: the honest ones' chunks must not fall out of it.
-            if right != Right::Turn && number.since(seat.edge.number()) > seat.window.span() / 2 {
-                self.stats.chunks_unexpected += 1;
-                continue;
-            }
-            let origin = chunk.header().origin;
-            if !seat.window.insert(chunk.clone()) {
-                self.stats.chunks_duplicate += 1;
-                // While a newcomer pulls, a second copy says nothing about routes: the first may have been pulled.
-                let pulling = seat.start.deadline().is_some();
-                if let (Right::Origin | Right::Proxy, Some(via), false) = (right, from, pulling) {
-                    let proxies = seat.routes.on_duplicate(origin, via);
-                    for proxy in proxies.iter() {
-                        self.outbox.extend(seat.team.link(proxy).map(|link| Output::Control {
-                            link,
-                            message: Control::Prune { origins: vec![origin] },
-                        }));
-                        surplus.insert(proxy);
-                    }
-                }
-                continue;
-            }
-            self.stats.bytes_received += chunk.payload_len() as u64;
-            if right == Right::Pull {
-                self.stats.chunks_pulled += 1;
-                continue;
-            }
-            seat.playout.on_arrival(now, &chunk);
-            let time = StreamTime::expand(chunk.header().time_us, seat.playout.stream_time(now));
-            let sent_us = seat.welcome.epoch_unix_us.saturating_add(time.as_micros());
-            let now_us = self.config.origin_unix_us.saturating_add(now.as_micros());
-            self.delays.record(Duration::from_micros(now_us.saturating_sub(sent_us)));
-            // A leaver's last chunks say nothing about who is silent.
-            if right != Right::Turn && !leaving {
-                seat.watch.on_chunk(now, origin);
-                seat.routes.on_heard(origin);
-            }
+            sorted.received += 1;
+            let is_fresh = match &datagram {
+                Datagram::Chunk(chunk) => self.on_chunk(now, sender, right, chunk, &mut sorted),
+                Datagram::Parity(parity) => self.on_parity(sender, right, parity, &mut sorted),
+                Datagram::Manifest(manifest) => self.on_manifest(now, sender, manifest, &mut sorted),
+            };
             match right {
-                Right::Turn => {
-                    self.stats.chunks_from_splitter += 1;
-                    turn.push(chunk);
-                }
-                Right::Origin => {
-                    self.stats.chunks_from_teammates += 1;
-                    first_hand.push(chunk);
-                }
-                Right::Proxy | Right::Pull => self.stats.chunks_from_teammates += 1,
+                Right::Turn if is_fresh => sorted.turn.push(datagram),
+                Right::Origin if is_fresh => sorted.first_hand.push(datagram),
+                Right::Turn | Right::Origin | Right::Proxy | Right::Pull => {}
             }
         }
-        self.stats.prunes_sent += surplus.len() as u64;
-        if !turn.is_empty() {
+        self.pass_on(now, sender, sorted);
+    }
+
+    /// Relays what is fresh, and parts with who sent what is false.
+    fn pass_on(&mut self, now: Instant, sender: Sender, sorted: Sorted) {
+        let Some(seat) = &mut self.seat else { return };
+        self.stats.prunes_sent += sorted.surplus.len() as u64;
+        if !sorted.turn.is_empty() {
             seat.watch.on_own_turn(now);
-            seat.relay.push(now, turn.into(), *seat.team.up());
+            seat.relay.push(now, sorted.turn.into(), *seat.team.up());
         }
-        if let Some(origin) = from.filter(|_| !first_hand.is_empty()) {
+        if let Some(origin) = sender.slot.filter(|_| !sorted.first_hand.is_empty()) {
             // R-ROUTE-1: only what came from the origin itself is passed on, so that a route is one hop long.
             let targets = seat.routes.targets(origin);
-            seat.relay.push(now, first_hand.into(), targets);
+            seat.relay.push(now, sorted.first_hand.into(), targets);
         }
-        seat.relay.on_received(now, received);
-    }
-
-    /// Fetches what a newcomer missed.
-    pub(super) fn pull_tick(&mut self, now: Instant) {
-        let splitter = self.life.splitter_link();
-        let Some(seat) = &mut self.seat else { return };
-        if seat.start.deadline().is_none_or(|at| at > now) {
-            return;
-        }
-        let mut sources: Vec<LinkId> =
-            seat.team.up().iter().filter_map(|slot| seat.team.link(slot)).collect();
-        let rotation = usize::from(self.rng.below(u16::try_from(sources.len()).unwrap_or(u16::MAX)));
-        sources.rotate_left(rotation);
-        // The splitter uploads one copy; it gives the past only where there is nobody else to ask.
-        if seat.view.is_some() && seat.team.len() == 0 {
-            sources.extend(splitter);
-        }
-        let (from, live) = (seat.playout.next_number(), seat.welcome.next_number);
-        for (link, message) in seat.start.look(now, &seat.window, from, live, &sources) {
-            self.outbox.push_back(Output::Control { link, message });
+        seat.relay.on_received(now, sorted.received);
+        for culprit in sorted.culprits {
+            self.stats.chunks_false += 1;
+            self.violation(culprit, "what the channel's key did not sign");
         }
     }
 
-    /// Reports origins that have fallen silent, and looks for a way around pairs that cannot talk.
-    pub(super) fn watch_tick(&mut self, now: Instant) {
-        let splitter = self.life.splitter_link();
-        let Some(seat) = &mut self.seat else { return };
-        if !seat.watch.is_due(now) || !seat.watch.is_flowing(now) {
-            return;
+    /// Whether the chunk is to be passed on.
+    fn on_chunk(
+        &mut self,
+        now: Instant,
+        sender: Sender,
+        right: Right,
+        chunk: &Chunk,
+        sorted: &mut Sorted,
+    ) -> bool {
+        let Some(seat) = &mut self.seat else { return false };
+        let (number, origin) = (chunk.number(), chunk.header().origin);
+        match (right, sender.slot) {
+            (Right::Turn, _) => seat.on_turn_number(now, chunk),
+            // Who leaves may come back at once: it would be two that agree.
+            (Right::Origin | Right::Proxy, Some(from)) if !sender.leaving => {
+                seat.edge.on_shown(now, from, number);
+            }
+            (Right::Origin | Right::Proxy | Right::Pull, _) => {}
         }
-        let origins = seat.watch.newly_silent(now);
-        let silent = |slot: &Slot| {
-            let unlinked = seat.team.link(*slot).is_none();
-            // A newcomer's link takes a moment to come up.
-            let since = seat.team.since(*slot).unwrap_or(seat.joined);
-            (unlinked || seat.watch.was_heard(*slot)) && seat.watch.is_silent(now, *slot, since)
-        };
-        let missing: Vec<Slot> =
-            seat.team.slots().filter(silent).filter(|slot| seat.routes.may_request(now, *slot)).collect();
-        for origin in missing {
-            let up = seat.team.up().without(&[origin].into_iter().collect());
-            let candidates = seat.routes.candidates(origin, &up);
-            let nth = self.rng.below(u16::try_from(candidates.len()).unwrap_or(u16::MAX));
-            let Some(proxy) = candidates.iter().nth(nth.into()) else { continue };
-            let Some(link) = seat.team.link(proxy) else { continue };
-            seat.routes.on_requested(now, origin, proxy, u32::try_from(up.len()).unwrap_or(u32::MAX));
-            self.stats.requests_sent += 1;
-            let message = Control::Request { origins: vec![origin] };
-            self.outbox.push_back(Output::Control { link, message });
+        // R-RELAY-6: what is played already, held already, or far ahead goes nowhere.
+        if number < seat.playout.next_number() {
+            self.stats.chunks_late += 1;
+            return false;
         }
-        if let Some(link) = splitter.filter(|_| !origins.is_empty()) {
-            let origins = origins.into_iter().take(SLOTS_MAX).collect();
-            self.outbox.push_back(Output::Control { link, message: Control::Silent { origins } });
+        // No member's word moves the window further than that: the honest ones' chunks must not fall out of it.
+        if right != Right::Turn && number.since(seat.edge.number()) > seat.window.span() / 2 {
+            self.stats.chunks_unexpected += 1;
+            return false;
         }
+        let trusted = sender.slot.is_none();
+        if seat.window.contains(number) || (!trusted && seat.belief.holds(number)) {
+            self.stats.chunks_duplicate += 1;
+            // While a newcomer pulls, a second copy says nothing about routes: the first may have been pulled.
+            let pulling = seat.start.deadline().is_some();
+            if let (Right::Origin | Right::Proxy, Some(via), false) = (right, sender.slot, pulling) {
+                for proxy in seat.routes.on_duplicate(origin, via).iter() {
+                    let message = Control::Prune { origins: vec![origin] };
+                    let prune = seat.team.link(proxy).map(|link| Output::Control { link, message });
+                    self.outbox.extend(prune);
+                    sorted.surplus.insert(proxy);
+                }
+            }
+            return false;
+        }
+        // R-GEN-5: the splitter's own link proves what comes over it; everything else waits for its manifest.
+        let verdict =
+            if trusted { Verdict::Believed } else { seat.belief.on_chunk(now, chunk, sender.link, sender.links) };
+        match verdict {
+            Verdict::Believed if !seat.window.insert(chunk.clone()) => return false,
+            Verdict::Believed | Verdict::Waits => {}
+            Verdict::Bad => {
+                sorted.culprits.push(sender.link);
+                return false;
+            }
+            Verdict::Dropped | Verdict::Known => {
+                self.stats.chunks_unexpected += 1;
+                return false;
+            }
+        }
+        self.stats.bytes_received += chunk.payload_len() as u64;
+        if right == Right::Pull {
+            self.stats.chunks_pulled += 1;
+            return false;
+        }
+        seat.playout.on_arrival(now, chunk);
+        let time = StreamTime::expand(chunk.header().time_us, seat.playout.stream_time(now));
+        let sent_us = seat.welcome.epoch_unix_us.saturating_add(time.as_micros());
+        let now_us = self.config.origin_unix_us.saturating_add(now.as_micros());
+        self.delays.record(Duration::from_micros(now_us.saturating_sub(sent_us)));
+        // A leaver's last chunks say nothing about who is silent.
+        if right != Right::Turn && !sender.leaving {
+            seat.watch.on_chunk(now, origin);
+            seat.routes.on_heard(origin);
+        }
+        if right == Right::Turn {
+            self.stats.chunks_from_splitter += 1;
+        } else {
+            self.stats.chunks_from_teammates += 1;
+        }
+        verdict == Verdict::Believed
+    }
+
+    /// Whether the parity chunk is to be passed on.
+    fn on_parity(&mut self, sender: Sender, right: Right, parity: &Parity, sorted: &mut Sorted) -> bool {
+        let Some(seat) = &mut self.seat else { return false };
+        if right != Right::Turn && parity.first().since(seat.edge.number()) > seat.window.span() / 2 {
+            self.stats.chunks_unexpected += 1;
+            return false;
+        }
+        let verdict = seat.belief.on_parity(parity, sender.link, sender.links);
+        match verdict {
+            Verdict::Believed | Verdict::Waits => self.stats.parity_received += 1,
+            Verdict::Bad if sender.slot.is_some() => sorted.culprits.push(sender.link),
+            Verdict::Bad | Verdict::Known | Verdict::Dropped => {}
+        }
+        // An own turn goes on whatever is known here: the splitter gave it.
+        right == Right::Turn || verdict == Verdict::Believed
+    }
+
+    /// Whether the manifest is to be passed on. What waited for it is judged.
+    fn on_manifest(
+        &mut self,
+        now: Instant,
+        sender: Sender,
+        manifest: &Manifest,
+        sorted: &mut Sorted,
+    ) -> bool {
+        let Some(seat) = &mut self.seat else { return false };
+        let (verdict, resolved) = seat.belief.on_manifest(now, manifest);
+        match verdict {
+            Verdict::Believed => self.stats.manifests_received += 1,
+            Verdict::Bad => sorted.culprits.push(sender.link),
+            Verdict::Waits | Verdict::Known | Verdict::Dropped => {}
+        }
+        sorted.culprits.extend(resolved.culprits);
+        for (chunk, link) in resolved.believed {
+            let origin = chunk.header().origin;
+            if chunk.number() < seat.playout.next_number() || !seat.window.insert(chunk.clone()) {
+                continue;
+            }
+            if seat.team.sender(link) == Some(origin) {
+                let targets = seat.routes.targets(origin);
+                seat.relay.push(now, [Datagram::Chunk(chunk)].into(), targets);
+            }
+        }
+        verdict == Verdict::Believed
     }
 }

@@ -3,4 +3,5 @@
 mod golden;
 mod hostile;
 mod life;
+mod recovery;
 mod routes;

@@ -1,5 +1,6 @@
 //! What a splitter is told, what it reports, what it counts.
 
+use crate::SigningKey;
 use p2psp_wire::{ChannelId, ChunkNumber, DepartureReason, Epoch, PeerId, RefuseReason, Slot, limits};
 use std::{fmt, net::SocketAddr, time::Duration};
 
@@ -18,6 +19,18 @@ pub struct SplitterConfig {
     pub turn_span: Duration,
     /// Newest chunks kept for pulls; rounded up to a power of two.
     pub window_chunks: u32,
+    /// How chunks are signed and what redundancy goes with them; `None` sends them bare, for laboratories.
+    pub protection: Option<Protection>,
+}
+
+/// How a splitter protects its stream (R-GEN-1).
+#[derive(Clone, Debug)]
+pub struct Protection {
+    /// The channel's key.
+    pub key: SigningKey,
+    /// Parity chunks for each generation, at most [`limits::PARITY_CHUNKS_MAX`]; never fewer than a turn has chunks, unless
+    /// zero, which sends none.
+    pub parity_chunks: u8,
 }
 
 impl SplitterConfig {
@@ -31,6 +44,7 @@ impl SplitterConfig {
             team_size_max: 128,
             turn_span: Duration::from_millis(4),
             window_chunks: 4096,
+            protection: None,
         }
     }
 }
@@ -99,6 +113,10 @@ pub struct SplitterStats {
     pub bytes_sent: u64,
     /// Turns sent.
     pub turns_sent: u64,
+    /// Parity chunks sent.
+    pub parity_sent: u64,
+    /// Manifests sent.
+    pub manifests_sent: u64,
     /// Chunks sent in answer to pulls.
     pub chunks_served: u64,
     /// Chunks that no member was ready to take.

@@ -1,8 +1,8 @@
 //! What members say to the splitter, and what it does about it.
 
-use super::{LINK_TIMEOUT, Splitter, SplitterEvent, admission, members::Member, members::WEIGHT_DEFAULT};
+use super::{LINK_TIMEOUT, Splitter, SplitterEvent, admission, give::Held, members::Member, members::WEIGHT_DEFAULT};
 use crate::{CloseCode, Instant, LinkDown, LinkId, Output, SlotSet};
-use p2psp_wire::{Control, DepartureReason, GoodbyeReason, Join, PROTOCOL_REVISION, Slot, Welcome};
+use p2psp_wire::{Control, DepartureReason, GoodbyeReason, Integrity, Join, PROTOCOL_REVISION, Slot, Welcome};
 use std::time::Duration;
 
 /// Reports of silence older than this do not count together.
@@ -32,8 +32,9 @@ impl Splitter {
             (Control::Join(join), None) => self.on_join(now, link, &join),
             (Control::Ready { teammates }, Some(slot)) => self.on_ready(slot, teammates),
             (Control::Goodbye(_), Some(_)) => self.on_goodbye(now, link),
-            (Control::Pull { ranges }, Some(_)) => {
-                let choke = self.server.request(now, link, &ranges, &self.window);
+            (Control::Pull { ranges, generations }, Some(_)) => {
+                let shelf = Held { window: &self.window, manifests: &self.manifests };
+                let choke = self.server.request(now, link, &ranges, &generations, &shelf);
                 self.outbox.extend(choke.map(|message| Output::Control { link, message }));
             }
             (Control::Lost { ranges }, Some(_)) => {
@@ -116,6 +117,7 @@ impl Splitter {
             epoch_unix_us: self.config.epoch_unix_us,
             random_access: self.random_access_for(now, target_delay),
             members: u16::try_from(self.members.len().saturating_sub(1)).unwrap_or(u16::MAX),
+            integrity: if self.generations.is_some() { Integrity::Manifest } else { Integrity::None },
         };
         let mut frames = vec![Control::Welcome(welcome)];
         frames.extend(self.header.clone().map(Control::StreamHeader));

@@ -96,8 +96,8 @@ fn join() -> Join {
 
 fn trains(outputs: &[Output<SplitterEvent>]) -> Vec<(LinkId, Vec<u64>)> {
     let train = |output: &Output<SplitterEvent>| {
-        let Output::Train { link, chunks } = output else { return None };
-        Some((*link, chunks.iter().map(|chunk| chunk.number().get()).collect()))
+        let Output::Train { link, datagrams } = output else { return None };
+        Some((*link, datagrams.iter().map(|datagram| datagram.number().get()).collect()))
     };
     outputs.iter().filter_map(train).collect()
 }
@@ -250,18 +250,18 @@ fn pulls_are_served_within_the_budget() {
     let range = |first: u64, last: u64| {
         NumberRange::new(ChunkNumber::new(first).unwrap(), ChunkNumber::new(last).unwrap()).unwrap()
     };
-    let outputs = desk.say(link, Control::Pull { ranges: vec![range(10, 29)] });
+    let outputs = desk.say(link, Control::Pull { ranges: vec![range(10, 29)], generations: vec![] });
     assert_eq!(trains(&outputs), [(link, (10..20).collect::<Vec<_>>())]);
     let choked = outputs.iter().any(|output| {
         matches!(output, Output::Control { message: Control::Choke { ranges, .. }, .. } if *ranges == [range(20, 29)])
     });
     assert!(choked, "{outputs:?}");
     for _ in 0..u64::from(PULL_BURST_MAX) / 20 + 2 {
-        desk.say(link, Control::Pull { ranges: vec![range(0, 19)] });
+        desk.say(link, Control::Pull { ranges: vec![range(0, 19)], generations: vec![] });
     }
     assert_eq!(desk.stats().chunks_served, u64::from(PULL_BURST_MAX));
     desk.now = desk.now + Duration::from_secs(1);
-    desk.say(link, Control::Pull { ranges: vec![range(0, 19)] });
+    desk.say(link, Control::Pull { ranges: vec![range(0, 19)], generations: vec![] });
     assert_eq!(desk.stats().chunks_served, u64::from(PULL_BURST_MAX) + 20);
 }
 

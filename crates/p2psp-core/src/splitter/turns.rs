@@ -30,6 +30,8 @@ pub(super) struct Draft {
 pub(super) struct Turns {
     span: Duration,
     chunks: u64,
+    /// Chunks, and the time they took, of the last span in which they were counted.
+    rate: (u64, Duration),
     open: Vec<Draft>,
     opened: Instant,
     waiting: VecDeque<Vec<Draft>>,
@@ -42,6 +44,7 @@ impl Turns {
         Self {
             span,
             chunks: 1,
+            rate: (0, RATE_SPAN),
             open: Vec::new(),
             opened: Instant::ORIGIN,
             waiting: VecDeque::new(),
@@ -53,6 +56,14 @@ impl Turns {
     /// Chunks of a turn at the present rate.
     pub(super) const fn chunks(&self) -> u64 {
         self.chunks
+    }
+
+    /// How many chunks the source brings in a span, at the present rate.
+    pub(super) fn within(&self, span: Duration) -> u64 {
+        let (chunks, elapsed) = self.rate;
+        let scaled = u128::from(chunks) * span.as_nanos();
+        let rounded = (scaled + elapsed.as_nanos() / 2) / elapsed.as_nanos().max(1);
+        u64::try_from(rounded).unwrap_or(u64::MAX)
     }
 
     /// Adds a chunk; how many chunks had to be dropped for it.
@@ -103,9 +114,8 @@ impl Turns {
         let since = *self.counted_since.get_or_insert(now);
         let elapsed = now.since(since);
         if elapsed >= RATE_SPAN {
-            let per_turn = u128::from(self.counted) * self.span.as_nanos();
-            let rounded = (per_turn + elapsed.as_nanos() / 2) / elapsed.as_nanos().max(1);
-            self.chunks = u64::try_from(rounded).unwrap_or(u64::MAX).clamp(1, TURN_CHUNKS_MAX);
+            self.rate = (self.counted, elapsed);
+            self.chunks = self.within(self.span).clamp(1, TURN_CHUNKS_MAX);
             self.counted = 0;
             self.counted_since = Some(now);
         }

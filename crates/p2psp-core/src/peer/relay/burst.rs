@@ -85,7 +85,7 @@ impl Burst {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use p2psp_wire::{Chunk, ChunkHeader, ChunkNumber};
+    use p2psp_wire::{Chunk, ChunkHeader, ChunkNumber, Datagram};
 
     fn slot(n: u16) -> Slot {
         Slot::new(n).unwrap()
@@ -100,7 +100,7 @@ mod tests {
             random_access: false,
             time_us: 0,
         };
-        [Chunk::new(header, b"x").unwrap()].into()
+        [Datagram::Chunk(Chunk::new(header, b"x").unwrap())].into()
     }
 
     fn order(burst: &mut Burst, now: Instant, sendable: &SlotSet) -> Vec<(u16, u64)> {

@@ -4,7 +4,7 @@
 //! (the published rule leaves the last chunks undelivered).
 
 use crate::{Instant, SlotSet, Train};
-use p2psp_wire::{Chunk, Slot, limits::TEAM_SIZE_MAX};
+use p2psp_wire::{Datagram, Slot, limits::TEAM_SIZE_MAX};
 use std::time::Duration;
 
 /// Chunks that may wait for one neighbour; beyond it the oldest is dropped and counted.
@@ -17,7 +17,7 @@ const DRAIN_STEP: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(in crate::peer) struct Classic {
     /// By slot.
-    pending: Vec<Vec<Chunk>>,
+    pending: Vec<Vec<Datagram>>,
     waiting: SlotSet,
     /// Neighbours that ever had something pending: the pointer walks over these.
     known: SlotSet,
@@ -41,7 +41,7 @@ impl Classic {
         }
     }
 
-    pub(super) fn push(&mut self, train: &[Chunk], targets: SlotSet) {
+    pub(super) fn push(&mut self, train: &[Datagram], targets: SlotSet) {
         for slot in targets.iter() {
             if self.pending.len() <= slot.index() {
                 self.pending.resize_with((slot.index() + 1).min(TEAM_SIZE_MAX.into()), Vec::new);
@@ -94,8 +94,8 @@ impl Classic {
         self.waiting.remove(slot);
         self.cursor =
             self.waiting.next_from(slot).or_else(|| self.known.next_from(after(slot))).unwrap_or(slot);
-        let chunks = std::mem::take(self.pending.get_mut(slot.index())?);
-        Some((slot, chunks.into()))
+        let datagrams = std::mem::take(self.pending.get_mut(slot.index())?);
+        Some((slot, datagrams.into()))
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {

@@ -7,7 +7,7 @@ use crate::{
     peer::inputs::STRANGERS_MAX,
 };
 use p2psp_wire::{
-    Chunk, ChunkHeader, ChunkNumber, Control, DecodeError, Departure, DepartureReason, Epoch, GoodbyeReason,
+    Chunk, ChunkHeader, ChunkNumber, Control, Datagram, DecodeError, Departure, DepartureReason, Epoch, GoodbyeReason,
     Hello, Member, NumberRange, Refuse, RefuseReason, RosterDelta, Slot,
 };
 use std::time::Duration;
@@ -24,11 +24,11 @@ fn team() -> Lab {
     lab
 }
 
-fn chunk(number: u64, origin: u16) -> Chunk {
+fn chunk(number: u64, origin: u16) -> Datagram {
     chunk_of(number, origin, 0)
 }
 
-fn chunk_of(number: u64, origin: u16, time_us: u32) -> Chunk {
+fn chunk_of(number: u64, origin: u16, time_us: u32) -> Datagram {
     let header = ChunkHeader {
         number: ChunkNumber::new(number).unwrap(),
         origin: Slot::new(origin).unwrap(),
@@ -37,7 +37,7 @@ fn chunk_of(number: u64, origin: u16, time_us: u32) -> Chunk {
         random_access: true,
         time_us,
     };
-    Chunk::new(header, b"forged").unwrap()
+    Datagram::Chunk(Chunk::new(header, b"forged").unwrap())
 }
 
 /// After whatever was injected, the stream goes on without loss for nodes 1 and 3 (2 is the villain, 4 a bystander).
@@ -57,7 +57,7 @@ fn foreign_origins_are_refused() {
     let next = lab.splitter.stats().next_number.get();
     let before = lab.peer(1).stats().chunks_unexpected;
     // Slot 2 is node 3: node 2 may not speak for it, nor for node 1 itself.
-    lab.inject(1, Input::Train { link, chunks: vec![chunk(next, 2), chunk(next + 1, 0), chunk(next, 400)] });
+    lab.inject(1, Input::Train { link, datagrams: vec![chunk(next, 2), chunk(next + 1, 0), chunk(next, 400)] });
     assert_eq!(lab.peer(1).stats().chunks_unexpected, before + 3);
     unharmed(&mut lab);
 }
@@ -69,7 +69,7 @@ fn numbers_far_ahead_are_refused() {
     let link = lab.wires.link(1, 2);
     let (end, span) = (lab.splitter.stats().next_number.get(), 4096);
     let before = lab.peer(1).stats().chunks_unexpected;
-    lab.inject(1, Input::Train { link, chunks: vec![chunk(end + span / 2 + 1, 1), chunk((1 << 48) - 1, 1)] });
+    lab.inject(1, Input::Train { link, datagrams: vec![chunk(end + span / 2 + 1, 1), chunk((1 << 48) - 1, 1)] });
     assert_eq!(lab.peer(1).stats().chunks_unexpected, before + 2);
     unharmed(&mut lab);
 }
@@ -79,7 +79,7 @@ fn forge(lab: &mut Lab, number: u64) {
     for node in 1..=lab.peers.len() {
         if node != 2 {
             let link = lab.wires.link(node, 2);
-            lab.inject(node, Input::Train { link, chunks: vec![chunk(number, 1)] });
+            lab.inject(node, Input::Train { link, datagrams: vec![chunk(number, 1)] });
         }
     }
 }
@@ -142,7 +142,7 @@ fn a_turn_sets_the_window_right() {
                     let link = lab.wires.link(node, villain);
                     let chunks =
                         (1..=3).map(|n| chunk_of(next + n * ahead + step, origin, time_us)).collect();
-                    lab.inject(node, Input::Train { link, chunks });
+                    lab.inject(node, Input::Train { link, datagrams: chunks });
                 }
             }
         }
@@ -169,7 +169,7 @@ fn a_welcome_sets_the_window_right() {
     let next = lab.splitter.stats().next_number.get();
     for (villain, origin) in [(2, 1), (3, 2)] {
         let link = lab.wires.link(5, villain);
-        lab.inject(5, Input::Train { link, chunks: vec![chunk(next + 60_000, origin); 2] });
+        lab.inject(5, Input::Train { link, datagrams: vec![chunk(next + 60_000, origin); 2] });
     }
     let link = lab.wires.link(5, SPLITTER);
     lab.inject(5, Input::LinkDown { link, why: crate::LinkDown::Transport });
@@ -184,7 +184,7 @@ fn a_welcome_sets_the_window_right() {
 #[test]
 fn misplaced_messages_end_the_link() {
     let hello =
-        Hello { channel: p2psp_wire::ChannelId::new(*key(0).as_bytes()), epoch: Epoch(1), slot: Slot::FIRST };
+        Hello { channel: crate::lab::channel(), epoch: Epoch(1), slot: Slot::FIRST };
     for message in [
         Control::Hello(hello),
         Control::Prune { origins: vec![] },
@@ -198,7 +198,7 @@ fn misplaced_messages_end_the_link() {
     }
     let mut lab = team();
     let link = lab.wires.link(SPLITTER, 2);
-    lab.inject(SPLITTER, Input::Train { link, chunks: vec![chunk(0, 1)] });
+    lab.inject(SPLITTER, Input::Train { link, datagrams: vec![chunk(0, 1)] });
     assert_eq!(lab.splitter.stats().violations, 1);
     let mut lab = team();
     let link = lab.wires.link(1, 2);
@@ -240,7 +240,7 @@ fn floods_end_the_link() {
     let link = lab.wires.link(1, 2);
     let pull = |n: u64| {
         let first = ChunkNumber::new(n).unwrap();
-        Control::Pull { ranges: vec![NumberRange::new(first, first.plus(2047)).unwrap()] }
+        Control::Pull { ranges: vec![NumberRange::new(first, first.plus(2047)).unwrap()], generations: vec![] }
     };
     for n in 0..u64::from(CONTROL_BURST_MAX) + 1 {
         lab.inject(1, Input::Control { link, message: pull(n * 3000) });
@@ -276,7 +276,7 @@ fn strangers_are_bounded() {
         lab.inject(1, input);
     }
     assert_eq!(lab.peer(1).link_deadlines.len(), STRANGERS_MAX);
-    lab.inject(1, Input::Train { link: LinkId(10_000), chunks: vec![chunk(70, 1)] });
+    lab.inject(1, Input::Train { link: LinkId(10_000), datagrams: vec![chunk(70, 1)] });
     assert_eq!(lab.peer(1).stats().chunks_unexpected, 1);
     lab.pass(Duration::from_secs(6));
     assert_eq!(lab.peer(1).link_deadlines.len(), 0);
@@ -331,7 +331,7 @@ fn another_epoch_is_noticed() {
     let mut lab = team();
     let link = lab.wires.link(1, 2);
     let hello = Hello {
-        channel: p2psp_wire::ChannelId::new(*key(0).as_bytes()),
+        channel: crate::lab::channel(),
         epoch: Epoch(2),
         slot: Slot::new(1).unwrap(),
     };

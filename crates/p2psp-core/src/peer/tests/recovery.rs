@@ -1,0 +1,176 @@
+//! Signed generations: what is believed, what is rebuilt, and what a liar gets.
+
+use crate::{
+    Input, PeerEvent, Protection,
+    lab::{Lab, SPLITTER, key, signing_key},
+    peer::LeftReason,
+};
+use p2psp_wire::{Chunk, ChunkHeader, Control, Datagram, Slot};
+use std::time::Duration;
+
+const CHUNK: Duration = Duration::from_millis(5);
+
+fn team(peers: usize, parity_chunks: u8) -> Lab {
+    let protection = Protection { key: signing_key(), parity_chunks };
+    let mut lab = Lab::new(|config| config.protection = Some(protection));
+    for _ in 0..peers {
+        lab.add_peer(|config| config.allow_unsigned = false);
+    }
+    lab.pass(Duration::from_millis(100));
+    lab
+}
+
+/// On perfect links signing and parity change nothing for the viewer, and nothing has to be rebuilt or asked for.
+#[test]
+fn a_signed_team_on_perfect_links() {
+    for (peers, parity_chunks) in [(1, 4), (2, 0), (5, 4), (20, 4)] {
+        let mut lab = team(peers, parity_chunks);
+        lab.stream(400, CHUNK, 50);
+        lab.pass(Duration::from_secs(1));
+        for node in 1..=peers {
+            let stats = lab.peer(node).stats();
+            assert_eq!(lab.played(node), (0..400).collect::<Vec<_>>(), "{peers} peers, node {node}");
+            let faults = (stats.chunks_lost, stats.chunks_asked, stats.chunks_rebuilt, stats.chunks_false);
+            assert_eq!(faults, (0, 0, 0, 0), "{peers} peers, node {node}");
+            assert_eq!(stats.manifests_received, lab.splitter.stats().manifests_sent);
+        }
+        let stats = lab.splitter.stats();
+        assert_eq!((stats.chunks_sent, stats.violations), (400, 0));
+        assert_eq!(stats.parity_sent, stats.manifests_sent * u64::from(parity_chunks));
+    }
+}
+
+/// R-GEN-6, R-GEN-7: at 2 % loss on every link nothing is missing at the player: parity, healing origins and a few pulls see to it.
+/// Without them the same dice lose one chunk in 25.
+#[test]
+fn loss_stays_invisible() {
+    let mut bare = Lab::new(|_| {});
+    for _ in 0..12 {
+        bare.add_peer(|_| {});
+    }
+    let mut lab = team(12, 4);
+    for lab in [&mut bare, &mut lab] {
+        lab.stream(200, CHUNK, 50);
+        lab.wires.loss_per_mille = 20;
+        lab.stream(4000, CHUNK, 50);
+        lab.wires.loss_per_mille = 0;
+        lab.stream(200, CHUNK, 50);
+        lab.pass(Duration::from_secs(1));
+    }
+    let lost = |lab: &mut Lab| (1..=12).map(|node| lab.peer(node).stats().chunks_lost).sum::<u64>();
+    let unprotected = lost(&mut bare);
+    assert!((1000..3000).contains(&unprotected), "{unprotected} of 48 000: 2p is 1920");
+    let stats: Vec<_> = (1..=12).map(|node| lab.peer(node).stats()).collect();
+    let sum = |field: fn(&crate::PeerStats) -> u64| stats.iter().map(field).sum::<u64>();
+    assert_eq!(lost(&mut lab), 0, "rebuilt {}, asked {}", sum(|s| s.chunks_rebuilt), sum(|s| s.chunks_asked));
+    assert!(sum(|s| s.chunks_rebuilt) > 500);
+    assert!(sum(|s| s.chunks_healed) > 10, "first-hop losses are healed by their origins");
+    let asked = sum(|s| s.chunks_asked);
+    assert!(asked * 50 < 48_000, "pulls stay within 2 % of the stream: {asked}");
+}
+
+/// A late joiner gets the past with its manifests, and believes it.
+#[test]
+fn a_late_joiner_believes_the_past() {
+    let mut lab = team(5, 4);
+    lab.stream(500, CHUNK, 100);
+    let late = lab.add_peer(|config| config.allow_unsigned = false);
+    lab.stream(100, CHUNK, 100);
+    lab.pass(Duration::from_secs(1));
+    let played = lab.played(late);
+    assert_eq!(played.first(), Some(&400));
+    assert_eq!(played, (400..600).collect::<Vec<_>>());
+}
+
+fn forged(number: u64, origin: u16, position: u8) -> Datagram {
+    let header = ChunkHeader {
+        number: p2psp_wire::ChunkNumber::new(number).unwrap(),
+        origin: Slot::new(origin).unwrap(),
+        position,
+        header_version: 0,
+        random_access: true,
+        time_us: 0,
+    };
+    Datagram::Chunk(Chunk::new(header, b"poison").unwrap())
+}
+
+/// R-GEN-5: not one byte of a poisoner is played; each victim parts with it when the manifest is there, and has every chunk.
+#[test]
+fn poison_is_never_played() {
+    let mut lab = team(8, 4);
+    lab.stream(100, CHUNK, 50);
+    for _ in 0..10 {
+        let next = lab.splitter.stats().next_number.get();
+        for victim in [1, 3, 4, 5, 6, 7, 8] {
+            if lab.wires.linked(victim, 2) {
+                let link = lab.wires.link(victim, 2);
+                // Node 2 sits in slot 1 and claims chunks that will be others'.
+                let datagrams = (0..6).map(|n| forged(next + n, 1, 0)).collect();
+                lab.inject(victim, Input::Train { link, datagrams });
+            }
+        }
+        lab.stream(20, CHUNK, 50);
+    }
+    lab.pass(Duration::from_secs(1));
+    for victim in [1, 3, 4, 5, 6, 7, 8] {
+        let poison = lab.events(victim).iter().any(
+            |event| matches!(event, PeerEvent::Play(chunk) if chunk.payload().as_ref() == b"poison"),
+        );
+        assert!(!poison, "node {victim} played poison");
+        let blamed = |event: &&PeerEvent| matches!(event, PeerEvent::Violation { peer, .. } if *peer == key(2));
+        assert!(lab.events(victim).iter().filter(blamed).count() >= 1, "node {victim} noticed");
+        assert!(lab.peer(victim).stats().chunks_false >= 1);
+        assert_eq!(lab.peer(victim).stats().chunks_lost, 0, "node {victim}");
+    }
+}
+
+/// Manifests of another key, and changed ones, are nobody's word: they cost their bringer the link.
+#[test]
+fn forged_manifests_are_refused() {
+    let mut lab = team(4, 4);
+    lab.stream(100, CHUNK, 50);
+    let other = crate::SigningKey::from_seed(&[9; 32]).unwrap();
+    let contents = p2psp_wire::ManifestContents {
+        epoch: p2psp_wire::Epoch(1),
+        first: lab.splitter.stats().next_number,
+        data_chunks: 8,
+        shard_bytes: 100,
+        closed: p2psp_wire::StreamTime::from_micros(1),
+        previous: p2psp_wire::Hash::default(),
+        hashes: vec![p2psp_wire::Hash([7; 16]); 8],
+    };
+    let manifest = other.sign(crate::lab::channel(), contents, Slot::new(1).unwrap()).unwrap();
+    let link = lab.wires.link(1, 2);
+    lab.inject(1, Input::Train { link, datagrams: vec![Datagram::Manifest(manifest)] });
+    assert_eq!(lab.peer(1).stats().chunks_false, 1);
+    lab.stream(100, CHUNK, 50);
+    lab.pass(Duration::from_secs(1));
+    assert_eq!(lab.peer(1).stats().chunks_lost, 0);
+}
+
+/// A peer is not talked down: a splitter that signs nothing is refused, unless a laboratory allows it.
+#[test]
+fn unsigned_streams_are_refused() {
+    let mut lab = Lab::new(|_| {});
+    let wary = lab.add_peer(|config| config.allow_unsigned = false);
+    assert_eq!(lab.events(wary).last(), Some(&PeerEvent::Left(LeftReason::Refused)));
+    let refused = |event: &PeerEvent| matches!(event, PeerEvent::Refused { detail, .. } if detail.contains("sign"));
+    assert!(lab.events(wary).iter().any(refused));
+}
+
+/// A member whose every manifest is lost on the way asks for them, and misses nothing.
+#[test]
+fn lost_manifests_are_fetched() {
+    let mut lab = team(6, 4);
+    lab.stream(100, CHUNK, 50);
+    lab.wires.without_manifests.push(3);
+    lab.stream(400, CHUNK, 50);
+    lab.pass(Duration::from_secs(1));
+    assert!(lab.wires.said.iter().any(|(from, _, message)| {
+        *from == 3 && matches!(message, Control::Pull { generations, .. } if !generations.is_empty())
+    }));
+    assert_eq!(lab.peer(3).stats().chunks_lost, 0);
+    assert!(!lab.wires.said.iter().any(|(from, to, message)| {
+        (*from, *to) == (3, SPLITTER) && matches!(message, Control::Lost { .. })
+    }));
+}

@@ -1,0 +1,131 @@
+//! What goes out next: turns of chunks, each to the origin that is due, what a closed generation owes, and behind them answers to
+//! pulls.
+
+use super::{Draft, Generations, Splitter, SplitterEvent, generation::GENERATION_SPAN, generation::Owed};
+use crate::{Instant, Output, serve::Shelf, window::Window};
+use p2psp_wire::{Chunk, ChunkHeader, ChunkNumber, Datagram, Manifest, Parity, Slot};
+use std::collections::BTreeMap;
+
+impl Splitter {
+    /// The next train, if the uplink has room.
+    pub(super) fn next_train(&mut self, now: Instant) -> Option<Output<SplitterEvent>> {
+        if self.uplink_blocked {
+            return None;
+        }
+        while let Some(turn) = self.next_turn(now) {
+            if let Some(train) = turn {
+                return Some(train);
+            }
+        }
+        let shelf = Held { window: &self.window, manifests: &self.manifests };
+        let (link, datagrams) = self.server.poll(&shelf)?;
+        self.stats.chunks_served += datagrams.iter().filter(|d| matches!(d, Datagram::Chunk(_))).count() as u64;
+        Some(Output::Train { link, datagrams })
+    }
+
+    /// Whether anything is still to go out in turns.
+    pub(super) fn owes(&self) -> bool {
+        self.turns.is_waiting()
+            || self.generations.as_ref().is_some_and(|open| open.is_owing() || open.deadline().is_some())
+    }
+
+    /// Closes the open generation when its time is over, or when the stream is.
+    pub(super) fn close_generation(&mut self, now: Instant) {
+        let time = self.stream_time(now);
+        let ended = self.closing.is_some() && !self.turns.is_waiting();
+        if let Some(open) = &mut self.generations
+            && (ended || open.deadline().is_some_and(|at| at <= now))
+        {
+            open.close(time, self.turns.chunks());
+        }
+    }
+
+    /// Takes the next turn from the queue: what a closed generation owes goes first, because it is older. `Some(None)` when there
+    /// was one, but nobody to take it.
+    fn next_turn(&mut self, now: Instant) -> Option<Option<Output<SplitterEvent>>> {
+        let owed = self.generations.as_mut().map(|open| open.pop(self.turns.chunks())).unwrap_or_default();
+        let drafts = if owed.is_empty() { self.turns.pop()? } else { Vec::new() };
+        let origin = self.schedule.next(now, &mut self.members);
+        // A chunk without an origin is still kept for the first joiner's pull; its slot then means nothing.
+        let slot = origin.unwrap_or(Slot::FIRST);
+        let datagrams: Vec<Datagram> = if owed.is_empty() {
+            drafts.iter().filter_map(|draft| self.stamp(now, draft, slot)).map(Datagram::Chunk).collect()
+        } else {
+            owed.into_iter().filter_map(|owed| self.settle(owed, slot)).collect()
+        };
+        let Some(member) = origin.and_then(|slot| self.members.get(slot)) else {
+            self.stats.chunks_unsent += drafts.len() as u64;
+            return Some(None);
+        };
+        self.stats.turns_sent += 1;
+        for datagram in &datagrams {
+            self.stats.bytes_sent += datagram.bytes().len() as u64;
+            match datagram {
+                Datagram::Chunk(_) => self.stats.chunks_sent += 1,
+                Datagram::Parity(_) => self.stats.parity_sent += 1,
+                Datagram::Manifest(_) => self.stats.manifests_sent += 1,
+            }
+        }
+        Some(Some(Output::Train { link: member.link, datagrams: datagrams.into() }))
+    }
+
+    /// Lays a chunk out as it will travel, and keeps it. Drafts were checked when they came in, so that none is lost here.
+    fn stamp(&mut self, now: Instant, draft: &Draft, origin: Slot) -> Option<Chunk> {
+        let header = ChunkHeader {
+            number: draft.number,
+            origin,
+            position: self.generations.as_ref().map_or(0, Generations::position),
+            header_version: draft.header_version,
+            random_access: draft.random_access,
+            time_us: draft.time.truncate(),
+        };
+        let chunk = Chunk::new(header, &draft.payload).ok()?;
+        self.window.insert(chunk.clone());
+        let time = self.stream_time(now);
+        if let Some(open) = &mut self.generations {
+            open.push(now, time, chunk.clone(), self.turns.within(GENERATION_SPAN), self.turns.chunks());
+        }
+        Some(chunk)
+    }
+
+    /// Lays out what a generation owes; a manifest is signed and kept.
+    fn settle(&mut self, owed: Owed, origin: Slot) -> Option<Datagram> {
+        match owed {
+            Owed::Parity { first, position, time_us, shard } => {
+                Parity::new(first, position, origin, time_us, &shard).ok().map(Datagram::Parity)
+            }
+            Owed::Manifest(contents) => {
+                let channel = self.config.channel;
+                let manifest = self.generations.as_mut()?.sign(channel, contents, origin)?;
+                let floor = self.window.floor();
+                while self.manifests.first_key_value().is_some_and(|(first, _)| *first < floor) {
+                    self.manifests.pop_first();
+                }
+                self.manifests.insert(manifest.first(), manifest.clone());
+                Some(Datagram::Manifest(manifest))
+            }
+        }
+    }
+}
+
+/// What the splitter answers pulls from.
+pub(super) struct Held<'a> {
+    pub(super) window: &'a Window,
+    pub(super) manifests: &'a BTreeMap<ChunkNumber, Manifest>,
+}
+
+impl Shelf for Held<'_> {
+    fn chunk(&self, number: ChunkNumber) -> Option<&Chunk> {
+        self.window.get(number)
+    }
+
+    fn manifest_of(&self, number: ChunkNumber) -> Option<&Manifest> {
+        let (_, manifest) = self.manifests.range(..=number).next_back()?;
+        let contents = manifest.contents();
+        (number.since(contents.first) < u64::from(contents.data_chunks)).then_some(manifest)
+    }
+
+    fn manifest(&self, first: ChunkNumber) -> Option<&Manifest> {
+        self.manifests.get(&first)
+    }
+}
