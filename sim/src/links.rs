@@ -10,7 +10,7 @@ use crate::{
 };
 use bytes::BytesMut;
 use p2psp_core::{CloseCode, Instant, LinkDown, LinkId, Links, SendReport, Train};
-use p2psp_wire::{Chunk, Control, PeerId};
+use p2psp_wire::{Control, Datagram, PeerId};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -281,32 +281,32 @@ pub(crate) struct Port<'a> {
 }
 
 impl Links for Port<'_> {
-    fn send_train(&mut self, _: Instant, link: LinkId, chunks: &Train) -> SendReport {
+    fn send_train(&mut self, _: Instant, link: LinkId, train: &Train) -> SendReport {
         let shared = &mut *self.shared;
         let now = self.now;
         let Some(end) = self.table.get_mut(link).filter(|end| end.state == EndState::Open) else {
             return SendReport::default();
         };
-        shared.oracle.on_send(now, self.node, end.to, chunks, &shared.streams);
+        shared.oracle.on_send(now, self.node, end.to, train, &shared.streams);
         let overhead = u64::from(shared.config.packet_overhead_bytes);
         let (mut sent, mut lost) = (now, 0_usize);
-        let mut survivors: Vec<Chunk> = Vec::new();
-        for (index, chunk) in chunks.iter().enumerate() {
-            let bytes = chunk.datagram().len() as u64;
+        let mut survivors: Vec<Datagram> = Vec::new();
+        for (index, datagram) in train.iter().enumerate() {
+            let bytes = datagram.bytes().len() as u64;
             sent = self.uplink.send(now, bytes + overhead);
             end.payload_bytes += bytes.saturating_sub(p2psp_wire::limits::HEADER_BYTES as u64);
             if end.fault != Fault::Clear || shared.config.loss.draw(&mut end.burst, &mut shared.rng) {
                 if lost == 0 {
-                    survivors.extend(chunks.iter().take(index).cloned());
+                    survivors.extend(train.iter().take(index).cloned());
                 }
                 lost += 1;
             } else if lost > 0 {
-                survivors.push(chunk.clone());
+                survivors.push(datagram.clone());
             }
         }
         shared.datagrams_lost += lost as u64;
         // A receiver takes a train as one batch, when the last of it has come.
-        let train = if lost == 0 { Train::clone(chunks) } else { survivors.into() };
+        let train = if lost == 0 { Train::clone(train) } else { survivors.into() };
         if !train.is_empty() {
             let at = sent + end.delay + shared.jitter();
             shared.queue.push(at, Event::Train { node: end.to, link: end.to_link, train });

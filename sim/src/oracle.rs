@@ -4,7 +4,7 @@
 
 use crate::{links::NodeId, stream::Streams};
 use p2psp_core::{CloseCode, Instant, LeftReason, LinkId, PeerEvent, PeerStats};
-use p2psp_wire::{Chunk, ChunkNumber, Epoch, PeerId, Slot, limits::TEAM_SIZE_MAX};
+use p2psp_wire::{Chunk, ChunkNumber, Datagram, Epoch, PeerId, Slot, limits::TEAM_SIZE_MAX};
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 /// Violations told in full; the rest are counted.
@@ -154,7 +154,7 @@ impl Oracle {
         now: Instant,
         from: NodeId,
         to: NodeId,
-        train: &[Chunk],
+        train: &[Datagram],
         streams: &Streams,
     ) {
         if from == to {
@@ -165,11 +165,11 @@ impl Oracle {
         }
         let (true, Some(_), Some(view)) = (self.perfect, self.view(from), self.view(to)) else { return };
         let (Some(slot), Some(joined)) = (view.slot, view.joined) else { return };
-        let returned = train.iter().find(|chunk| {
-            let record = streams.record(view.team, chunk.number());
-            chunk.header().origin == slot && record.is_some_and(|record| record.ingested > joined)
+        let returned = train.iter().find(|datagram| {
+            let record = streams.record(view.team, datagram.number());
+            datagram.origin() == slot && record.is_some_and(|record| record.ingested > joined)
         });
-        if let Some(number) = returned.map(Chunk::number) {
+        if let Some(number) = returned.map(Datagram::number) {
             self.violation(now, from, || format!("sends chunk {number} back to its origin"));
         }
     }

@@ -9,6 +9,7 @@ mod lab;
 mod loss;
 mod published;
 mod reach;
+mod recovery;
 mod scale;
 mod swarm;
 
@@ -124,6 +125,18 @@ pub const ALL: &[Scenario] = &[
         aliases: &["bm-1"],
         about: "published loss against buffer with classic pacing, and the same with burst relay",
         run: published::bm1,
+    },
+    Scenario {
+        name: "loss",
+        aliases: &[],
+        about: "signed generations under loss of 0.5 to 10 %: continuity, and what it costs",
+        run: recovery::loss,
+    },
+    Scenario {
+        name: "mass-death",
+        aliases: &[],
+        about: "a tenth of the team dies at once: full quality again within a second",
+        run: recovery::mass_death,
     },
     Scenario {
         name: "scale",

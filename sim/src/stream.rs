@@ -21,6 +21,8 @@ pub struct StreamSpec {
     pub random_access_every: u64,
     /// When the first chunk comes.
     pub start: Instant,
+    /// Signed, with so many parity chunks a generation; `None` sends it bare.
+    pub parity_chunks: Option<u8>,
 }
 
 impl StreamSpec {
@@ -32,6 +34,7 @@ impl StreamSpec {
             payload_bytes: 1128,
             random_access_every: u64::from(chunks_per_second),
             start: Instant::ORIGIN,
+            parity_chunks: None,
         }
     }
 

@@ -24,8 +24,11 @@ mod watch;
 pub use config::{LeftReason, PeerConfig, PeerEvent, PeerStats, RelayPolicy};
 
 use crate::{
-    CloseCode, DelayHistogram, Instant, LinkId, Machine, Output, Timer, Wake, guard::Guard, machine::Input,
-    serve::{Server, Shelf}, window::Window,
+    CloseCode, DelayHistogram, Instant, LinkId, Machine, Output, Timer, Wake,
+    guard::Guard,
+    machine::Input,
+    serve::{Server, Shelf},
+    window::Window,
 };
 use belief::Belief;
 use edge::Edge;

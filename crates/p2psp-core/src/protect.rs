@@ -1,7 +1,10 @@
 //! Hashes, signatures and redundancy of generations: the pure arithmetic behind R-GEN-2 to R-GEN-5. Knows no state, no key but
 //! the one it is given, and no entropy: Ed25519 signatures are deterministic (RFC 8032).
 
-use p2psp_wire::{ChannelId, Chunk, Hash, Manifest, ManifestContents, Slot, limits::{HASH_BYTES, SIGNATURE_BYTES}};
+use p2psp_wire::{
+    ChannelId, Chunk, Hash, Manifest, ManifestContents, Slot,
+    limits::{HASH_BYTES, SIGNATURE_BYTES},
+};
 use ring::{
     digest,
     signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey},
@@ -32,7 +35,12 @@ impl SigningKey {
         ChannelId::try_from(self.0.public_key().as_ref()).ok()
     }
 
-    pub(crate) fn sign(&self, channel: ChannelId, contents: ManifestContents, origin: Slot) -> Option<Manifest> {
+    pub(crate) fn sign(
+        &self,
+        channel: ChannelId,
+        contents: ManifestContents,
+        origin: Slot,
+    ) -> Option<Manifest> {
         let signature: [u8; SIGNATURE_BYTES] =
             self.0.sign(&contents.signed_text(channel)).as_ref().try_into().ok()?;
         Manifest::new(contents, &signature, origin).ok()

@@ -60,7 +60,8 @@ impl Server {
             let room = self.queue.len() < PULL_QUEUE_MAX;
             if room && shelf.chunk(number).is_some() && budget.take(now, 1) {
                 let manifest = shelf.manifest_of(number).map(Manifest::first);
-                self.queue.extend(manifest.filter(|_| manifest != last).map(|first| (link, Item::Manifest(first))));
+                self.queue
+                    .extend(manifest.filter(|_| manifest != last).map(|first| (link, Item::Manifest(first))));
                 last = manifest;
                 self.queue.push_back((link, Item::Chunk(number)));
             } else {

@@ -25,8 +25,8 @@ use bytes::Bytes;
 use generation::Generations;
 use members::Members;
 use p2psp_wire::{
-    ChunkNumber, Control, DepartureReason, GoodbyeReason, Manifest, PeerId, Slot, StreamHeader,
-    StreamTime, limits::PAYLOAD_BYTES_MAX,
+    ChunkNumber, Control, DepartureReason, GoodbyeReason, Manifest, PeerId, Slot, StreamHeader, StreamTime,
+    limits::PAYLOAD_BYTES_MAX,
 };
 use roster::Roster;
 use schedule::Schedule;
@@ -98,7 +98,10 @@ impl Splitter {
             roster: Roster::new(config.epoch),
             ready_untold: BTreeMap::new(),
             window: Window::new(config.window_chunks, ChunkNumber::ZERO),
-            generations: config.protection.clone().map(|protection| Generations::new(protection, config.epoch)),
+            generations: config
+                .protection
+                .clone()
+                .map(|protection| Generations::new(protection, config.epoch)),
             manifests: BTreeMap::new(),
             server: Server::default(),
             next_number: ChunkNumber::ZERO,

@@ -145,8 +145,8 @@ struct Network {
 }
 
 impl Links for Network {
-    fn send_train(&mut self, now: Instant, link: LinkId, chunks: &Train) -> SendReport {
-        let sent = self.transport.send_train(link, chunks);
+    fn send_train(&mut self, now: Instant, link: LinkId, train: &Train) -> SendReport {
+        let sent = self.transport.send_train(link, train);
         let spent = self.pacer.charge(now, sent.wire_bytes);
         if spent && !self.uplink_blocked {
             self.uplink_blocked = true;

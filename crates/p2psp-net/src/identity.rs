@@ -27,6 +27,7 @@ const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
 pub struct Identity {
     peer: PeerId,
     signing: Arc<dyn SigningKey>,
+    manifests: p2psp_core::SigningKey,
 }
 
 /// Why there is no identity.
@@ -89,7 +90,13 @@ impl Identity {
         let peer = PeerId::try_from(pair.public_key().as_ref()).map_err(|_| IdentityError::NoKey)?;
         let signing = rustls::crypto::ring::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(der))
             .map_err(|_| IdentityError::NoKey)?;
-        Ok(Self { peer, signing })
+        Ok(Self { peer, signing, manifests: p2psp_core::SigningKey::new(pair) })
+    }
+
+    /// The same key for manifests: a splitter's node key is its channel's (R-ID-3).
+    #[must_use]
+    pub fn manifest_key(&self) -> p2psp_core::SigningKey {
+        self.manifests.clone()
     }
 
     /// Reads the key file (PEM or DER), or makes it: PEM, mode 0600, its folder made where missing. When two processes make

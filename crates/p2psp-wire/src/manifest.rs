@@ -118,7 +118,8 @@ impl Manifest {
         origin: Slot,
     ) -> Result<Self, DecodeError> {
         contents.check()?;
-        let mut payload = Vec::with_capacity(FIXED_BYTES + contents.hashes.len() * HASH_BYTES + SIGNATURE_BYTES);
+        let mut payload =
+            Vec::with_capacity(FIXED_BYTES + contents.hashes.len() * HASH_BYTES + SIGNATURE_BYTES);
         contents.put(&mut payload);
         payload.put_slice(signature);
         let header = Header::manifest(contents.first, origin, contents.closed.truncate());
@@ -146,8 +147,15 @@ impl Manifest {
             hash
         };
         let hashes = (0..hashes).map(|_| next_hash()).collect();
-        let contents =
-            ManifestContents { epoch, first: header.number, data_chunks, shard_bytes, closed, previous, hashes };
+        let contents = ManifestContents {
+            epoch,
+            first: header.number,
+            data_chunks,
+            shard_bytes,
+            closed,
+            previous,
+            hashes,
+        };
         contents.check()?;
         if header.time_us != closed.truncate() {
             return Err(DecodeError::Invalid("manifest time"));

@@ -9,7 +9,7 @@ use crate::{
 };
 use bytes::BytesMut;
 use p2psp_core::{CloseCode, Input, Instant, LinkDown, LinkId, PeerEvent, SplitterEvent, Train, Wake, drain};
-use p2psp_wire::{Chunk, Control, FrameDecoder, PeerId};
+use p2psp_wire::{Control, Datagram, FrameDecoder, PeerId};
 use std::time::Duration;
 
 /// Wakes closer together than this are hasty ...
@@ -147,7 +147,9 @@ impl World {
         let (from, team) = (end.to, node.team);
         let from_splitter = self.teams.get(team).is_some_and(|team| team.splitter == from);
         let slot = self.shared.oracle.view(from).and_then(|view| view.slot);
-        for chunk in train.iter() {
+        for datagram in train.iter() {
+            self.trace.add(self.now, id.0.into(), from.0.into(), datagram.number().get());
+            let Datagram::Chunk(chunk) = datagram else { continue };
             let sender = if from_splitter {
                 Sender::Splitter
             } else if slot == Some(chunk.header().origin) {
@@ -159,14 +161,13 @@ impl World {
             if sender != Sender::Splitter {
                 self.shared.oracle.on_received(id, delay);
             }
-            self.trace.add(self.now, id.0.into(), from.0.into(), chunk.number().get());
             if self.watched == Some(id) {
                 self.watch_log.push(Arrival { at: self.now, from, number: chunk.number(), sender });
             }
         }
         self.deliveries += train.len() as u64;
-        let chunks = train.iter().map(|chunk| self.chunk_through_wire(id, chunk)).collect();
-        self.input(id, Input::Train { link, chunks });
+        let datagrams = train.iter().map(|datagram| self.datagram_through_wire(id, datagram)).collect();
+        self.input(id, Input::Train { link, datagrams });
     }
 
     fn on_link_down(&mut self, id: NodeId, link: LinkId, why: LinkDown) {
@@ -336,16 +337,16 @@ impl World {
         decoded.ok().flatten().unwrap_or(message)
     }
 
-    fn chunk_through_wire(&mut self, id: NodeId, chunk: &Chunk) -> Chunk {
+    fn datagram_through_wire(&mut self, id: NodeId, datagram: &Datagram) -> Datagram {
         if !self.takes_wire() {
-            return chunk.clone();
+            return datagram.clone();
         }
-        let decoded = Chunk::decode(chunk.datagram().clone());
-        if decoded.as_ref() != Ok(chunk) {
+        let decoded = Datagram::decode(datagram.bytes().clone());
+        if decoded.as_ref() != Ok(datagram) {
             self.shared
                 .oracle
-                .violation(self.now, id, || format!("{chunk:?} comes off the wire as {decoded:?}"));
+                .violation(self.now, id, || format!("{datagram:?} comes off the wire as {decoded:?}"));
         }
-        decoded.unwrap_or_else(|_| chunk.clone())
+        decoded.unwrap_or_else(|_| datagram.clone())
     }
 }

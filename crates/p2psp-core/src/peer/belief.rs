@@ -18,9 +18,10 @@ pub(super) const PARITY_HELD_MAX: usize = 256;
 /// Signatures checked in a burst and a second: ten times what an honest stream needs. A check costs 40 us.
 const SIGNATURES_BURST: u32 = 256;
 const SIGNATURES_PER_SECOND: u32 = 128;
-/// After its manifest a generation's last chunks have this long to come by themselves.
+/// After its manifest a generation's last chunks have this long to come by themselves before they are rebuilt ...
 const DECODE_WAIT: Duration = Duration::from_millis(20);
-/// How long an answer to a repair pull may take before it is asked for elsewhere.
+/// ... and this long more before they are asked for, as after each time that they were: an origin's burst to 64 teammates takes
+/// 60 ms at 20 Mb/s.
 const REPAIR_STEP: Duration = Duration::from_millis(80);
 /// Repair pulls for one generation; the last goes to the splitter.
 pub(super) const REPAIR_TRIES_MAX: u8 = 3;
@@ -71,7 +72,7 @@ struct Generation {
     parity: BTreeMap<u8, Bytes>,
     /// Nothing is missing, or nothing more can be done.
     is_settled: bool,
-    tries: u8,
+    looks: u8,
 }
 
 #[derive(Debug)]
@@ -138,7 +139,10 @@ impl Belief {
         if !has_room(waiting, self.held.len(), HELD_MAX, link, links) {
             return Verdict::Dropped;
         }
-        self.held.insert(chunk.number(), Held { chunk: chunk.clone(), link, ask_at: now + MANIFEST_WAIT, asked: 0 });
+        self.held.insert(
+            chunk.number(),
+            Held { chunk: chunk.clone(), link, ask_at: now + MANIFEST_WAIT, asked: 0 },
+        );
         Verdict::Waits
     }
 
@@ -174,12 +178,8 @@ impl Belief {
         if contents.epoch != self.epoch || !protect::is_signed(self.channel, manifest) {
             return (Verdict::Bad, resolved);
         }
-        let mut generation = Generation {
-            manifest: manifest.clone(),
-            parity: BTreeMap::new(),
-            is_settled: false,
-            tries: 0,
-        };
+        let mut generation =
+            Generation { manifest: manifest.clone(), parity: BTreeMap::new(), is_settled: false, looks: 0 };
         let numbers = contents.first..contents.first.plus(contents.data_chunks.into());
         let waiting: Vec<ChunkNumber> = self.held.range(numbers).map(|(number, _)| *number).collect();
         for Held { chunk, link, .. } in waiting.iter().filter_map(|number| self.held.remove(number)) {
@@ -214,7 +214,7 @@ impl Belief {
         self.looks.remove(&(at, first));
         let Some(generation) = self.generations.get_mut(&first) else { return Some(Repair::Nothing) };
         let missing = generation.missing(window, from);
-        if missing.is_empty() || generation.tries > REPAIR_TRIES_MAX {
+        if missing.is_empty() || generation.looks > REPAIR_TRIES_MAX {
             generation.settle();
             return Some(Repair::Nothing);
         }
@@ -223,9 +223,10 @@ impl Belief {
             generation.settle();
             return Some(Repair::Rebuilt(rebuilt));
         }
-        let tries = generation.tries;
-        generation.tries += 1;
+        let looked = generation.looks;
+        generation.looks += 1;
         self.looks.insert((now + REPAIR_STEP, first));
+        let Some(tries) = looked.checked_sub(1) else { return Some(Repair::Nothing) };
         let needed = missing.len() - generation.parity.len();
         Some(Repair::Lacks(missing.into_iter().take(needed).collect(), tries))
     }

@@ -74,7 +74,8 @@ impl Peer {
                         seat.repairs.asked.entry(*number).or_default().push(link);
                     }
                     self.stats.chunks_asked += u64::from(count);
-                    let message = Control::Pull { ranges: NumberRange::pack(numbers), generations: Vec::new() };
+                    let message =
+                        Control::Pull { ranges: NumberRange::pack(numbers), generations: Vec::new() };
                     self.outbox.push_back(Output::Control { link, message });
                 }
             }

@@ -2,7 +2,8 @@
 
 use super::inputs::STRANGER_WAIT;
 use super::{
-    Belief, Edge, LeftReason, Lost, Peer, PeerEvent, Playout, Relay, Repairs, Routes, Seat, Start, Team, Watch,
+    Belief, Edge, LeftReason, Lost, Peer, PeerEvent, Playout, Relay, Repairs, Routes, Seat, Start, Team,
+    Watch,
 };
 use crate::{CloseCode, Instant, LinkId, Output, serve::Server, window::Window};
 use p2psp_wire::{Control, GoodbyeReason, Integrity, Join, PROTOCOL_REVISION, Refuse, RefuseReason, Welcome};

@@ -55,7 +55,9 @@ impl Seat {
             }
             Datagram::Parity(_) => false,
             // A manifest speaks for itself: whoever brings it, the channel's key signed it.
-            Datagram::Manifest(_) => sender.slot.is_none_or(|slot| slot != origin) && origin != self.welcome.slot,
+            Datagram::Manifest(_) => {
+                sender.slot.is_none_or(|slot| slot != origin) && origin != self.welcome.slot
+            }
         };
         if pulled {
             return Some(Right::Pull);
@@ -187,8 +189,11 @@ impl Peer {
             return false;
         }
         // R-GEN-5: the splitter's own link proves what comes over it; everything else waits for its manifest.
-        let verdict =
-            if trusted { Verdict::Believed } else { seat.belief.on_chunk(now, chunk, sender.link, sender.links) };
+        let verdict = if trusted {
+            Verdict::Believed
+        } else {
+            seat.belief.on_chunk(now, chunk, sender.link, sender.links)
+        };
         match verdict {
             Verdict::Believed if !seat.window.insert(chunk.clone()) => return false,
             Verdict::Believed | Verdict::Waits => {}

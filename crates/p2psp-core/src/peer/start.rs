@@ -119,7 +119,9 @@ impl Start {
                 }
             }
         }
-        let pull = |(link, numbers)| (link, Control::Pull { ranges: NumberRange::pack(numbers), generations: Vec::new() });
+        let pull = |(link, numbers)| {
+            (link, Control::Pull { ranges: NumberRange::pack(numbers), generations: Vec::new() })
+        };
         wanted.into_iter().map(pull).collect()
     }
 

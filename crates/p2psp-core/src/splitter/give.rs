@@ -19,7 +19,8 @@ impl Splitter {
         }
         let shelf = Held { window: &self.window, manifests: &self.manifests };
         let (link, datagrams) = self.server.poll(&shelf)?;
-        self.stats.chunks_served += datagrams.iter().filter(|d| matches!(d, Datagram::Chunk(_))).count() as u64;
+        self.stats.chunks_served +=
+            datagrams.iter().filter(|d| matches!(d, Datagram::Chunk(_))).count() as u64;
         Some(Output::Train { link, datagrams })
     }
 

@@ -1,8 +1,12 @@
 //! What members say to the splitter, and what it does about it.
 
-use super::{LINK_TIMEOUT, Splitter, SplitterEvent, admission, give::Held, members::Member, members::WEIGHT_DEFAULT};
+use super::{
+    LINK_TIMEOUT, Splitter, SplitterEvent, admission, give::Held, members::Member, members::WEIGHT_DEFAULT,
+};
 use crate::{CloseCode, Instant, LinkDown, LinkId, Output, SlotSet};
-use p2psp_wire::{Control, DepartureReason, GoodbyeReason, Integrity, Join, PROTOCOL_REVISION, Slot, Welcome};
+use p2psp_wire::{
+    Control, DepartureReason, GoodbyeReason, Integrity, Join, PROTOCOL_REVISION, Slot, Welcome,
+};
 use std::time::Duration;
 
 /// Reports of silence older than this do not count together.

@@ -20,7 +20,7 @@ use futures_util::{
 };
 use link::{Link, Reading};
 use p2psp_core::{CloseCode, Input, LinkDown, LinkId};
-use p2psp_wire::{Chunk, Control, PeerId, limits::DATAGRAM_BYTES_MAX};
+use p2psp_wire::{Control, Datagram, PeerId, limits::DATAGRAM_BYTES_MAX};
 use quinn::{Connection, ConnectionError, Incoming, SendDatagramError};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -124,18 +124,18 @@ impl Transport {
     }
 
     /// Sends chunks back to back. What finds no room is dropped and counted: a chunk that waits is stale.
-    pub(crate) fn send_train(&mut self, id: LinkId, chunks: &[Chunk]) -> TrainSent {
+    pub(crate) fn send_train(&mut self, id: LinkId, train: &[Datagram]) -> TrainSent {
         let counters = &self.stats.counters;
         let Some(link) = self.links.get_mut(&id) else {
-            counters.chunks_dropped_gone.add(chunks.len());
+            counters.chunks_dropped_gone.add(train.len());
             return TrainSent::default();
         };
         let mut room = link.connection.datagram_send_buffer_space();
         let (mut sent, mut sent_bytes) = (0_usize, 0_usize);
-        for (position, chunk) in chunks.iter().enumerate() {
-            let datagram = chunk.datagram();
+        for (position, datagram) in train.iter().enumerate() {
+            let datagram = datagram.bytes();
             if datagram.len() > room {
-                counters.chunks_dropped_full.add(chunks.len() - position);
+                counters.chunks_dropped_full.add(train.len() - position);
                 room = 0;
                 break;
             }
@@ -146,7 +146,7 @@ impl Transport {
                     sent_bytes += datagram.len();
                 }
                 Err(SendDatagramError::ConnectionLost(_)) => {
-                    counters.chunks_dropped_gone.add(chunks.len() - position);
+                    counters.chunks_dropped_gone.add(train.len() - position);
                     break;
                 }
                 Err(
@@ -360,7 +360,7 @@ impl Transport {
     fn poll_trains(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> bool {
         for _ in 0..TURN_BUDGET {
             let Poll::Ready(Some((link, reading))) = self.trains.poll_next_unpin(cx) else { return false };
-            let Reading::Train(datagrams) = reading else {
+            let Reading::Train(train) = reading else {
                 self.reader_ended(link, inputs);
                 continue;
             };
@@ -369,22 +369,22 @@ impl Transport {
             }
             let counters = &self.stats.counters;
             counters.trains_in.add_one();
-            let mut chunks = Vec::with_capacity(datagrams.len());
+            let mut datagrams = Vec::with_capacity(train.len());
             let mut errors = Vec::new();
-            for datagram in datagrams {
+            for datagram in train {
                 let bytes = datagram.len();
-                match Chunk::decode(datagram) {
-                    Ok(chunk) => {
+                match Datagram::decode(datagram) {
+                    Ok(datagram) => {
                         counters.chunk_bytes_in.add(bytes);
-                        chunks.push(chunk);
+                        datagrams.push(datagram);
                     }
                     Err(error) => errors.push(error),
                 }
             }
-            counters.chunks_in.add(chunks.len());
+            counters.chunks_in.add(datagrams.len());
             counters.malformed_datagrams.add(errors.len());
-            if !chunks.is_empty() {
-                inputs.push(Input::Train { link, chunks });
+            if !datagrams.is_empty() {
+                inputs.push(Input::Train { link, datagrams });
             }
             inputs.extend(errors.into_iter().map(|error| Input::Malformed { link, error, control: false }));
         }

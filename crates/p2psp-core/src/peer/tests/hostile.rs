@@ -7,8 +7,8 @@ use crate::{
     peer::inputs::STRANGERS_MAX,
 };
 use p2psp_wire::{
-    Chunk, ChunkHeader, ChunkNumber, Control, Datagram, DecodeError, Departure, DepartureReason, Epoch, GoodbyeReason,
-    Hello, Member, NumberRange, Refuse, RefuseReason, RosterDelta, Slot,
+    Chunk, ChunkHeader, ChunkNumber, Control, Datagram, DecodeError, Departure, DepartureReason, Epoch,
+    GoodbyeReason, Hello, Member, NumberRange, Refuse, RefuseReason, RosterDelta, Slot,
 };
 use std::time::Duration;
 
@@ -57,7 +57,10 @@ fn foreign_origins_are_refused() {
     let next = lab.splitter.stats().next_number.get();
     let before = lab.peer(1).stats().chunks_unexpected;
     // Slot 2 is node 3: node 2 may not speak for it, nor for node 1 itself.
-    lab.inject(1, Input::Train { link, datagrams: vec![chunk(next, 2), chunk(next + 1, 0), chunk(next, 400)] });
+    lab.inject(
+        1,
+        Input::Train { link, datagrams: vec![chunk(next, 2), chunk(next + 1, 0), chunk(next, 400)] },
+    );
     assert_eq!(lab.peer(1).stats().chunks_unexpected, before + 3);
     unharmed(&mut lab);
 }
@@ -69,7 +72,10 @@ fn numbers_far_ahead_are_refused() {
     let link = lab.wires.link(1, 2);
     let (end, span) = (lab.splitter.stats().next_number.get(), 4096);
     let before = lab.peer(1).stats().chunks_unexpected;
-    lab.inject(1, Input::Train { link, datagrams: vec![chunk(end + span / 2 + 1, 1), chunk((1 << 48) - 1, 1)] });
+    lab.inject(
+        1,
+        Input::Train { link, datagrams: vec![chunk(end + span / 2 + 1, 1), chunk((1 << 48) - 1, 1)] },
+    );
     assert_eq!(lab.peer(1).stats().chunks_unexpected, before + 2);
     unharmed(&mut lab);
 }
@@ -183,8 +189,7 @@ fn a_welcome_sets_the_window_right() {
 /// Members do not send chunks to the splitter, nor messages that are not theirs to send.
 #[test]
 fn misplaced_messages_end_the_link() {
-    let hello =
-        Hello { channel: crate::lab::channel(), epoch: Epoch(1), slot: Slot::FIRST };
+    let hello = Hello { channel: crate::lab::channel(), epoch: Epoch(1), slot: Slot::FIRST };
     for message in [
         Control::Hello(hello),
         Control::Prune { origins: vec![] },
@@ -240,7 +245,10 @@ fn floods_end_the_link() {
     let link = lab.wires.link(1, 2);
     let pull = |n: u64| {
         let first = ChunkNumber::new(n).unwrap();
-        Control::Pull { ranges: vec![NumberRange::new(first, first.plus(2047)).unwrap()], generations: vec![] }
+        Control::Pull {
+            ranges: vec![NumberRange::new(first, first.plus(2047)).unwrap()],
+            generations: vec![],
+        }
     };
     for n in 0..u64::from(CONTROL_BURST_MAX) + 1 {
         lab.inject(1, Input::Control { link, message: pull(n * 3000) });
@@ -330,11 +338,7 @@ fn prunes_do_not_silence_an_origin() {
 fn another_epoch_is_noticed() {
     let mut lab = team();
     let link = lab.wires.link(1, 2);
-    let hello = Hello {
-        channel: crate::lab::channel(),
-        epoch: Epoch(2),
-        slot: Slot::new(1).unwrap(),
-    };
+    let hello = Hello { channel: crate::lab::channel(), epoch: Epoch(2), slot: Slot::new(1).unwrap() };
     lab.inject(1, Input::Control { link, message: Control::Hello(hello) });
     assert!(lab.events(1).contains(&PeerEvent::OtherStream { peer: key(2) }));
     let link = lab.wires.link(3, 4);

@@ -113,11 +113,13 @@ fn poison_is_never_played() {
     }
     lab.pass(Duration::from_secs(1));
     for victim in [1, 3, 4, 5, 6, 7, 8] {
-        let poison = lab.events(victim).iter().any(
-            |event| matches!(event, PeerEvent::Play(chunk) if chunk.payload().as_ref() == b"poison"),
-        );
+        let poison = lab
+            .events(victim)
+            .iter()
+            .any(|event| matches!(event, PeerEvent::Play(chunk) if chunk.payload().as_ref() == b"poison"));
         assert!(!poison, "node {victim} played poison");
-        let blamed = |event: &&PeerEvent| matches!(event, PeerEvent::Violation { peer, .. } if *peer == key(2));
+        let blamed =
+            |event: &&PeerEvent| matches!(event, PeerEvent::Violation { peer, .. } if *peer == key(2));
         assert!(lab.events(victim).iter().filter(blamed).count() >= 1, "node {victim} noticed");
         assert!(lab.peer(victim).stats().chunks_false >= 1);
         assert_eq!(lab.peer(victim).stats().chunks_lost, 0, "node {victim}");
@@ -154,7 +156,8 @@ fn unsigned_streams_are_refused() {
     let mut lab = Lab::new(|_| {});
     let wary = lab.add_peer(|config| config.allow_unsigned = false);
     assert_eq!(lab.events(wary).last(), Some(&PeerEvent::Left(LeftReason::Refused)));
-    let refused = |event: &PeerEvent| matches!(event, PeerEvent::Refused { detail, .. } if detail.contains("sign"));
+    let refused =
+        |event: &PeerEvent| matches!(event, PeerEvent::Refused { detail, .. } if detail.contains("sign"));
     assert!(lab.events(wary).iter().any(refused));
 }
 

@@ -1,0 +1,120 @@
+//! Signed generations under loss: what the viewer sees, and what it costs (R-GEN-1 to R-GEN-7). The stream has 5 Mb/s in chunks of
+//! 1024 bytes, uplinks have 20 Mb/s, round trips take 40 ms.
+
+use super::{
+    Size,
+    lab::{Lab, Setup, fixed},
+};
+use crate::{Loss, NetworkConfig, Report, StreamSpec};
+use p2psp_core::PeerStats;
+use p2psp_wire::limits::{HASH_BYTES, SIGNATURE_BYTES};
+use std::time::Duration;
+
+const CHUNKS_PER_SECOND: u32 = 610;
+const UPLINK: u64 = 20_000_000;
+
+/// One row: what is lost, with which parity, and the bars.
+struct Case {
+    name: &'static str,
+    loss: Loss,
+    parity_chunks: u8,
+    continuity: f64,
+    overhead: f64,
+}
+
+/// Loss on every link, independent and in runs of 50.
+pub(super) fn loss(seed: u64, size: Size, report: &mut Report) {
+    let (peers, seconds) = if size == Size::Full { (64, 60) } else { (16, 8) };
+    let iid = |name, mean, parity_chunks, continuity, overhead| Case {
+        name,
+        loss: Loss::Independent(mean),
+        parity_chunks,
+        continuity,
+        overhead,
+    };
+    let bursts = Loss::Bursts { mean: 0.02, length: 50.0 };
+    let cases = [
+        iid("0.5 %", 0.005, 2, 0.9999, 0.12),
+        iid("2 %", 0.02, 4, 0.9999, 0.20),
+        Case { name: "2 % in runs of 50", loss: bursts, parity_chunks: 4, continuity: 0.9999, overhead: 0.20 },
+        iid("5 %", 0.05, 8, 0.999, 0.40),
+        iid("10 %", 0.10, 16, 0.99, 0.60),
+    ];
+    report.line(format!("{peers} peers, {CHUNKS_PER_SECOND} chunks/s, {seconds} s for each case"));
+    for case in cases {
+        let mut lab = team(seed, peers, case.loss, case.parity_chunks, |_| ());
+        lab.run_to(Duration::from_secs(seconds));
+        let stats = lab.stats();
+        let (played, lost) = lab.played_and_lost();
+        let continuity = played as f64 / (played + lost).max(1) as f64;
+        report.at_least(&format!("{}: continuity", case.name), continuity, case.continuity);
+        report.at_most(&format!("{}: parity, manifests and pulls / stream", case.name), overhead(&lab, &stats), case.overhead);
+        let total = |count: fn(&PeerStats) -> u64| stats.iter().map(count).sum::<u64>();
+        let splitter = lab.world.splitter_stats(lab.team);
+        report.line(format!(
+            "{}: {} rebuilt, {} healed, {} asked, {} lost; splitter sent {:.3} copies and served {}",
+            case.name,
+            total(|s| s.chunks_rebuilt),
+            total(|s| s.chunks_healed),
+            total(|s| s.chunks_asked),
+            total(|s| s.chunks_lost),
+            splitter.bytes_sent as f64 / splitter.bytes_in.max(1) as f64,
+            splitter.chunks_served,
+        ));
+        report.figure(&format!("continuity_{}", case.name), continuity);
+        report.at_most(&format!("{}: datagrams taken for false", case.name), total(|s| s.chunks_false) as f64, 0.0);
+        report.world(&mut lab.world);
+    }
+}
+
+/// A tenth of the team dies in one instant: the others are at full quality again within a second.
+pub(super) fn mass_death(seed: u64, size: Size, report: &mut Report) {
+    let peers = if size == Size::Full { 64 } else { 20 };
+    let mut lab = team(seed, peers, Loss::None, 8, |_| ());
+    lab.run_to(Duration::from_secs(5));
+    let dead: Vec<_> = lab.peers.drain(..peers / 10).collect();
+    for peer in dead {
+        lab.world.crash(peer);
+    }
+    let lost = |lab: &Lab| lab.played_and_lost().1;
+    let before = lost(&lab);
+    // What the dead were given is due half a second later: losses show up by then.
+    lab.world.run_for(Duration::from_millis(1500));
+    let within = lost(&lab) - before;
+    lab.world.run_for(Duration::from_secs(5));
+    let after = lost(&lab) - before - within;
+    report.line(format!("{} of {peers} die at once", peers / 10));
+    report.at_most("chunks lost later than 1 s after", after as f64, 0.0);
+    report.figure("lost_within_1_s", within);
+    report.world(&mut lab.world);
+}
+
+fn team(
+    seed: u64,
+    peers: usize,
+    loss: Loss,
+    parity_chunks: u8,
+    tune: impl Fn(&mut p2psp_core::PeerConfig),
+) -> Lab {
+    let stream = StreamSpec {
+        payload_bytes: 1024,
+        parity_chunks: Some(parity_chunks),
+        ..StreamSpec::new(CHUNKS_PER_SECOND)
+    };
+    let network = NetworkConfig { latency: fixed(20, 20), loss, ..NetworkConfig::default() };
+    Setup { network, perfect: false, seed, peers, stream, uplink: Some(UPLINK) }.build(|_, config| tune(config))
+}
+
+/// Bytes that came beside the stream's own, as a share of it: parity, manifests and chunks sent once more.
+fn overhead(lab: &Lab, stats: &[PeerStats]) -> f64 {
+    let splitter = lab.world.splitter_stats(lab.team);
+    let generation = splitter.chunks_sent.max(1) as f64 / splitter.manifests_sent.max(1) as f64;
+    let parity = splitter.parity_sent as f64 / splitter.manifests_sent.max(1) as f64;
+    let manifest_bytes = (generation + parity) * HASH_BYTES as f64 + SIGNATURE_BYTES as f64 + 32.0;
+    let sum = |count: fn(&PeerStats) -> u64| stats.iter().map(count).sum::<u64>() as f64;
+    let chunk_bytes = lab.stream.payload_bytes as f64;
+    let beside = sum(|s| s.parity_received) * (chunk_bytes + 10.0)
+        + sum(|s| s.manifests_received) * manifest_bytes
+        + sum(|s| s.chunks_asked + s.chunks_healed) * chunk_bytes;
+    beside / sum(|s| s.bytes_received).max(1.0)
+}
