@@ -28,6 +28,9 @@ pub struct Config {
     pub uplink_bits_per_s: u64,
     /// From a chunk's time at the splitter to its play-out. Default 500 ms.
     pub target_delay: Duration,
+    /// Take part although the splitter does not sign its stream, so that every member could put what it likes into it. Default:
+    /// no; for laboratories.
+    pub allow_unsigned: bool,
     /// How chunks are passed on. Default: burst.
     pub relay: RelayPolicy,
     /// Receive, never own turns. Default: no.
@@ -72,6 +75,7 @@ impl Config {
             advertise: Vec::new(),
             uplink_bits_per_s: 100_000_000,
             target_delay: Duration::from_millis(500),
+            allow_unsigned: false,
             relay: RelayPolicy::default(),
             eco: false,
             rejoin: true,

@@ -18,6 +18,11 @@ pub enum Trouble {
         /// The splitter, as the link names it.
         splitter: String,
     },
+    /// The splitter does not sign its stream.
+    Unsigned {
+        /// The splitter, as the link names it.
+        splitter: String,
+    },
     /// The splitter said no.
     Refused {
         /// Why.
@@ -39,6 +44,11 @@ impl fmt::Display for Trouble {
                 f,
                 "the splitter at {splitter} does not hold the channel's key: get a fresh channel link; a splitter \
                  without a key file (--key) makes a new channel with each start"
+            ),
+            Self::Unsigned { splitter } => write!(
+                f,
+                "the splitter at {splitter} does not sign its stream, so anyone in the team could change it: have it run with \
+                 --integrity manifest, or, in a laboratory, join with --allow-unsigned"
             ),
             Self::Refused { reason, detail } => {
                 write!(f, "the splitter gave no seat: {}", refusal(*reason))?;
@@ -121,6 +131,9 @@ impl Progress {
             PeerEvent::Left(reason) => {
                 self.seat = None;
                 self.left = Some(*reason);
+                if *reason == LeftReason::Unsigned {
+                    self.trouble = Some(Trouble::Unsigned { splitter: splitter.to_owned() });
+                }
                 true
             }
             PeerEvent::Play(_) => {
@@ -187,12 +200,22 @@ mod tests {
         assert_eq!(progress.left, Some(LeftReason::StreamEnded));
     }
 
+    /// Why a peer left is told, also where no message of the splitter's says it.
+    #[test]
+    fn an_unsigned_stream_is_a_trouble() {
+        let mut progress = Progress::default();
+        let left = PeerEvent::Left(LeftReason::Unsigned);
+        assert!(progress.on_event(&left, "tv.example:4480", Duration::ZERO));
+        assert_eq!(progress.trouble, Some(Trouble::Unsigned { splitter: "tv.example:4480".to_owned() }));
+    }
+
     /// Each trouble says what it is and what to do.
     #[test]
     fn troubles_name_cause_and_next_step() {
         let splitter = "tv.example:4480".to_owned();
         for (trouble, cause, step) in [
             (Trouble::Unreachable { splitter: splitter.clone() }, "cannot reach", "check that"),
+            (Trouble::Unsigned { splitter: splitter.clone() }, "does not sign", "--allow-unsigned"),
             (Trouble::WrongKey { splitter }, "does not hold the channel's key", "fresh channel link"),
             (
                 Trouble::Refused { reason: RefuseReason::TeamFull, detail: "128\u{1b}[2J of 128".to_owned() },

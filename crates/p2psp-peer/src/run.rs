@@ -95,6 +95,10 @@ impl Running {
         peer_config.target_delay = config.target_delay;
         peer_config.window_chunks = config.window_chunks();
         peer_config.rejoin = config.rejoin;
+        peer_config.allow_unsigned = config.allow_unsigned;
+        if config.allow_unsigned {
+            warn!("a stream that nobody signs would be played too: this is for laboratories");
+        }
         debug!(candidates = ?peer_config.candidates, splitter = ?addresses, "joining");
         let (handle, driver) = node.start(
             move |now, clock| {
@@ -318,9 +322,11 @@ fn ended(reason: LeftReason, trouble: Option<Trouble>, was_seated: bool) -> Resu
         (LeftReason::Asked, _) => Ok(Ended::Asked),
         (LeftReason::StreamEnded, _) => Ok(Ended::StreamEnded),
         (LeftReason::Expelled, _) => Err(RunError::Expelled),
-        (LeftReason::Refused, Some(trouble)) => Err(RunError::NoSeat(trouble)),
+        (LeftReason::Refused | LeftReason::Unsigned, Some(trouble)) => Err(RunError::NoSeat(trouble)),
         (LeftReason::SplitterLost, Some(trouble)) if !was_seated => Err(RunError::NoSeat(trouble)),
-        (LeftReason::Refused | LeftReason::SplitterLost, _) => Err(RunError::SplitterLost),
+        (LeftReason::Refused | LeftReason::Unsigned | LeftReason::SplitterLost, _) => {
+            Err(RunError::SplitterLost)
+        }
     }
 }
 

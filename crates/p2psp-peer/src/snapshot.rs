@@ -89,6 +89,18 @@ pub struct Snapshot {
     pub splitter_chunks_total: u64,
     /// Chunks that came in answer to pulls.
     pub pulled_chunks_total: u64,
+    /// Chunks that did not come and were rebuilt from parity.
+    pub rebuilt_chunks_total: u64,
+    /// Chunks of its own turns that never reached it, rebuilt, and relayed late.
+    pub healed_chunks_total: u64,
+    /// Chunks asked of others because parity did not suffice, once for each time.
+    pub asked_chunks_total: u64,
+    /// Datagrams dropped because no manifest lists them, or the channel's key did not sign them.
+    pub false_chunks_total: u64,
+    /// Parity chunks received, each once.
+    pub parity_chunks_total: u64,
+    /// Manifests received, each once.
+    pub manifests_total: u64,
     /// Chunks relayed, one for each teammate.
     pub sent_chunks_total: u64,
     /// Payload bytes relayed.
@@ -159,6 +171,12 @@ impl Snapshot {
             received_bytes_total: 0,
             splitter_chunks_total: 0,
             pulled_chunks_total: 0,
+            rebuilt_chunks_total: 0,
+            healed_chunks_total: 0,
+            asked_chunks_total: 0,
+            false_chunks_total: 0,
+            parity_chunks_total: 0,
+            manifests_total: 0,
             sent_chunks_total: 0,
             sent_bytes_total: 0,
             served_chunks_total: 0,
@@ -219,6 +237,12 @@ impl Snapshot {
             received_bytes_total: stats.bytes_received,
             splitter_chunks_total: stats.chunks_from_splitter,
             pulled_chunks_total: stats.chunks_pulled,
+            rebuilt_chunks_total: stats.chunks_rebuilt,
+            healed_chunks_total: stats.chunks_healed,
+            asked_chunks_total: stats.chunks_asked,
+            false_chunks_total: stats.chunks_false,
+            parity_chunks_total: stats.parity_received,
+            manifests_total: stats.manifests_received,
             sent_chunks_total: stats.chunks_relayed,
             sent_bytes_total: stats.bytes_relayed,
             served_chunks_total: stats.chunks_served,

@@ -1,5 +1,6 @@
 //! What an operator may choose about a splitter, with the defaults and their reasons.
 
+use p2psp_core::Protection;
 use p2psp_media::{
     ingest::{IngestOptions, Source},
     testcard::{TestCard, TestCardConfig},
@@ -15,6 +16,9 @@ use std::{
 /// Steps of the test card's width above 320 pixels: up to 1280.
 const CARD_STEPS_MAX: u16 = 15;
 
+/// Parity chunks of a generation: 11 % of a 4 Mb/s stream, 22 % of one half as fast.
+const PARITY_CHUNKS: u8 = 4;
+
 /// UDP port of splitters, in the range without registrations.
 const PORT: u16 = 4480;
 
@@ -26,6 +30,17 @@ pub enum OnEnd {
     Exit,
     /// The team stays together until the run is stopped.
     Wait,
+}
+
+/// How peers can tell the source's bytes from others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Integrity {
+    /// The channel's key signs the hashes of each generation's chunks, parity among them: nothing else is played.
+    #[default]
+    Manifest,
+    /// Nothing is signed and nothing can be rebuilt: any member may put what it likes into the stream. For laboratories, to
+    /// measure the rest against.
+    None,
 }
 
 /// Settings of a splitter.
@@ -44,6 +59,11 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `host:port` as peers reach it, for the channel link. Default: none, so this machine's own address.
     pub advertise: Vec<String>,
+    /// How peers verify the stream. Default: by signed manifests.
+    pub integrity: Integrity,
+    /// Redundant chunks for each generation, 0 to 16: as many of its chunks can be rebuilt. A turn's chunks are lost together, so
+    /// there are never fewer than a turn has, unless zero, which sends none. None go without manifests. Default 4.
+    pub parity_chunks: u8,
     /// Most members. Default 128.
     pub team_size_max: u16,
     /// Most that it sends, all links together. Default 100 Mb/s.
@@ -71,6 +91,9 @@ pub enum ConfigError {
         /// As asked for.
         team_size_max: u16,
     },
+    /// More parity than a generation has room for.
+    #[error("a generation has 0 to {max} parity chunks, not {0}", max = limits::PARITY_CHUNKS_MAX)]
+    Parity(u8),
     /// A channel link has room for so many addresses.
     #[error("a channel link has at most {max} addresses, not {0}", max = limits::LINK_ADDRESSES_MAX)]
     TooManyAddresses(usize),
@@ -85,6 +108,7 @@ impl ConfigError {
     pub const fn setting(&self) -> &'static str {
         match self {
             Self::TeamSize(_) => "team_size",
+            Self::Parity(_) => "parity",
             Self::WaitPeers { .. } => "wait_peers",
             Self::TooManyAddresses(_) | Self::Advertise(_) => "advertise",
         }
@@ -105,11 +129,23 @@ impl Config {
             epoch_file: None,
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)),
             advertise: Vec::new(),
+            integrity: Integrity::default(),
+            parity_chunks: PARITY_CHUNKS,
             team_size_max: 128,
             uplink_bits_per_s: 100_000_000,
             on_end: OnEnd::default(),
             wait_peers: 0,
             grace: Duration::from_secs(3),
+        }
+    }
+
+    /// What the machine is told of it: the channel's own key signs.
+    pub(crate) fn protection(&self) -> Option<Protection> {
+        match self.integrity {
+            Integrity::Manifest => {
+                Some(Protection { key: self.identity.manifest_key(), parity_chunks: self.parity_chunks })
+            }
+            Integrity::None => None,
         }
     }
 
@@ -125,6 +161,9 @@ impl Config {
         }
         if wait_peers > team_size_max {
             return Err(ConfigError::WaitPeers { wait_peers, team_size_max });
+        }
+        if self.parity_chunks > limits::PARITY_CHUNKS_MAX {
+            return Err(ConfigError::Parity(self.parity_chunks));
         }
         if self.advertise.len() > limits::LINK_ADDRESSES_MAX {
             return Err(ConfigError::TooManyAddresses(self.advertise.len()));
@@ -185,6 +224,7 @@ mod tests {
             ((|c| c.team_size_max = 0) as fn(&mut Config), "1 to 512"),
             (|c| c.team_size_max = 513, "not 513"),
             (|c| c.wait_peers = 129, "at most 128"),
+            (|c| c.parity_chunks = 17, "0 to 16"),
             (|c| c.advertise = vec!["tv.example.org".to_owned()], "host:port"),
             (|c| c.advertise = vec!["tv.example.org:4480?x=y".to_owned()], "host:port"),
             (|c| c.advertise = vec!["h:1".to_owned(); 9], "at most 8"),
@@ -199,6 +239,17 @@ mod tests {
             ..config()
         };
         assert_eq!(good.check(), Ok(()));
+    }
+
+    /// Unless told otherwise a stream is signed with the channel's own key: peers know no other.
+    #[test]
+    fn streams_are_signed_by_default() {
+        let mut config = config();
+        let protection = config.protection().unwrap();
+        assert_eq!(protection.key.channel(), Some(config.identity.channel_id()));
+        assert_eq!(protection.parity_chunks, PARITY_CHUNKS);
+        config.integrity = Integrity::None;
+        assert!(config.protection().is_none());
     }
 
     /// A larger rate gives a larger card, and what is in reach is met within a third.

@@ -24,7 +24,7 @@ mod place;
 mod run;
 mod snapshot;
 
-pub use config::{Config, ConfigError, OnEnd, card_of_rate};
+pub use config::{Config, ConfigError, Integrity, OnEnd, card_of_rate};
 pub use error::{Ended, RunError, StartError};
 pub use p2psp_media::ingest::{Pace, Source};
 pub use run::Running;

@@ -1,7 +1,7 @@
 //! A running splitter: starts node and ingest door, watches over both, and takes them down in order.
 
 use crate::{
-    config::{Config, OnEnd},
+    config::{Config, Integrity, OnEnd},
     door::Door,
     epoch,
     error::{Ended, RunError, StartError},
@@ -60,12 +60,13 @@ impl Running {
 
         let (team_sender, team) = watch::channel(Team::default());
         let mut events = Events::new(team_sender);
-        let team_size_max = config.team_size_max;
+        let (team_size_max, protection) = (config.team_size_max, config.protection());
         let (handle, driver) = node.start(
             move |now, clock| {
                 let epoch_unix_us = clock.origin_unix_us().saturating_add(now.as_micros());
                 let mut splitter_config = SplitterConfig::new(channel, epoch, epoch_unix_us);
                 splitter_config.team_size_max = team_size_max;
+                splitter_config.protection = protection;
                 Splitter::new(splitter_config, now)
             },
             move |event| events.on_event(event),
@@ -76,8 +77,14 @@ impl Running {
             door.opened().await?;
         }
         let figures = IngestFigures::new(&config.source.to_string(), &door.status());
-        let (stats, _) = watch::channel(Snapshot::new(&link, local, epoch, figures));
+        let (stats, _) = watch::channel(Snapshot::new(&link, local, epoch, config.integrity, figures));
         info!(%local, epoch = epoch.0, "the splitter is open");
+        if config.integrity == Integrity::None {
+            warn!(
+                "the stream is not signed: any peer can put what it likes into it, and only peers that allow it join; this \
+                 is for laboratories"
+            );
+        }
         Ok(Self { config, link, local, epoch, started, handle, driver, team, door, stats })
     }
 

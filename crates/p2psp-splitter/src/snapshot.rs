@@ -1,6 +1,7 @@
 //! A splitter's figures at one moment, as programs read them: one JSON object with stable names. Counters count from the start
 //! and end in `_total`; times are milliseconds.
 
+use crate::config::Integrity;
 use p2psp_core::SplitterStats;
 use p2psp_media::ingest::{IngestState, IngestStatus};
 use p2psp_net::NetStats;
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub listen: SocketAddr,
     /// The number of this run.
     pub epoch: u32,
+    /// How peers verify the stream: `manifest` or `none`.
+    pub integrity: &'static str,
     /// Time since the start.
     pub uptime_ms: u64,
 
@@ -50,8 +53,12 @@ pub struct Snapshot {
     pub bytes_total: u64,
     /// Chunks sent in turns.
     pub sent_chunks_total: u64,
-    /// Datagram bytes sent in turns: payload and our header.
+    /// Datagram bytes sent in turns, parity and manifests among them: payload and our header.
     pub sent_bytes_total: u64,
+    /// Parity chunks sent.
+    pub parity_chunks_total: u64,
+    /// Manifests sent.
+    pub manifests_total: u64,
     /// Turns sent.
     pub turns_total: u64,
     /// Chunks of a turn at the present rate.
@@ -146,7 +153,13 @@ impl IngestFigures {
 }
 
 impl Snapshot {
-    pub(crate) fn new(link: &ChannelLink, listen: SocketAddr, epoch: Epoch, ingest: IngestFigures) -> Self {
+    pub(crate) fn new(
+        link: &ChannelLink,
+        listen: SocketAddr,
+        epoch: Epoch,
+        integrity: Integrity,
+        ingest: IngestFigures,
+    ) -> Self {
         Self {
             role: "splitter",
             version: env!("CARGO_PKG_VERSION"),
@@ -154,6 +167,10 @@ impl Snapshot {
             link: link.to_string(),
             listen,
             epoch: epoch.0,
+            integrity: match integrity {
+                Integrity::Manifest => "manifest",
+                Integrity::None => "none",
+            },
             uptime_ms: 0,
             team_peers: 0,
             team_ready: 0,
@@ -167,6 +184,8 @@ impl Snapshot {
             bytes_total: 0,
             sent_chunks_total: 0,
             sent_bytes_total: 0,
+            parity_chunks_total: 0,
+            manifests_total: 0,
             turns_total: 0,
             turn_chunks: 0,
             served_chunks_total: 0,
@@ -208,6 +227,8 @@ impl Snapshot {
             bytes_total: stats.bytes_in,
             sent_chunks_total: stats.chunks_sent,
             sent_bytes_total: stats.bytes_sent,
+            parity_chunks_total: stats.parity_sent,
+            manifests_total: stats.manifests_sent,
             turns_total: stats.turns_sent,
             turn_chunks: stats.turn_chunks,
             served_chunks_total: stats.chunks_served,

@@ -128,6 +128,28 @@ pub(crate) enum OnEnd {
     Wait,
 }
 
+/// How peers tell the source's bytes from others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Integrity {
+    /// By signed lists of hashes: nothing that the channel's key did not sign is played
+    #[default]
+    Manifest,
+    /// Not at all: any peer can put what it likes into the stream, and nothing that is lost can be rebuilt; for
+    /// laboratories
+    None,
+}
+
+impl Integrity {
+    /// Its name as a setting.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::None => "none",
+        }
+    }
+}
+
 /// How a peer passes chunks on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]

@@ -9,7 +9,7 @@ mod table;
 mod verdict;
 
 use crate::{
-    cli::DemoArgs,
+    cli::{DemoArgs, Integrity},
     exit::{Code, Failure},
     signals::Stop,
 };
@@ -251,6 +251,8 @@ fn splitter_arguments(args: &DemoArgs) -> Vec<String> {
         words(&["splitter", "--listen", "127.0.0.1:0", "--stats-every", "1s", "--team-size", "128"]);
     arguments.extend([format!("--input={}", args.input), format!("--wait-peers={}", args.peers)]);
     arguments.extend(args.rate.map(|rate| format!("--rate={rate}")));
+    arguments.extend(args.integrity.map(|integrity| format!("--integrity={}", integrity.name())));
+    arguments.extend(args.parity.map(|parity| format!("--parity={parity}")));
     arguments.extend(args.repeat.then(|| "--loop".to_owned()));
     arguments
 }
@@ -261,6 +263,9 @@ fn peer_arguments(args: &DemoArgs, link: &str, first: bool) -> Vec<String> {
     let port = if first { args.player_port } else { 0 };
     arguments.extend([format!("--player=127.0.0.1:{port}"), "--player-next-free".to_owned()]);
     arguments.extend(args.delay.map(|delay| format!("--delay={delay}")));
+    if args.integrity == Some(Integrity::None) {
+        arguments.push("--allow-unsigned".to_owned());
+    }
     arguments
 }
 

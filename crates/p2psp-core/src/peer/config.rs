@@ -137,6 +137,8 @@ pub enum LeftReason {
     Expelled,
     /// The splitter refused it for good.
     Refused,
+    /// The splitter does not sign its stream, and the peer was not told to take that (R-GEN-5).
+    Unsigned,
     /// The splitter is gone and the peer was told not to wait for it.
     SplitterLost,
     /// The stream is over.

@@ -6,7 +6,7 @@ use super::{
     Watch,
 };
 use crate::{CloseCode, Instant, LinkId, Output, serve::Server, window::Window};
-use p2psp_wire::{Control, GoodbyeReason, Integrity, Join, PROTOCOL_REVISION, Refuse, RefuseReason, Welcome};
+use p2psp_wire::{Control, GoodbyeReason, Integrity, Join, PROTOCOL_REVISION, Refuse, Welcome};
 use std::time::Duration;
 
 /// How long the splitter may take to answer a join.
@@ -87,9 +87,7 @@ impl Peer {
         }
         if welcome.integrity != Integrity::Manifest && !self.config.allow_unsigned {
             // R-GEN-5: nobody who was asked to believe without proof should have to.
-            let detail = "the splitter does not sign its stream".to_owned();
-            self.event(PeerEvent::Refused { reason: RefuseReason::Unspecified, detail, again: false });
-            return self.finish(LeftReason::Refused);
+            return self.finish(LeftReason::Unsigned);
         }
         self.life = Life::Member { link };
         self.attempts = 0;

@@ -1,5 +1,6 @@
 //! Flags of `p2psp demo`.
 
+use super::Integrity;
 use crate::units::{BitRate, Span};
 use clap::{Args, value_parser};
 
@@ -28,6 +29,12 @@ pub(crate) struct DemoArgs {
     /// Port of the first peer's player page; the next free one above it when it is in use
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     pub(crate) player_port: u16,
+    /// How peers tell the source's bytes from others, as for `p2psp splitter`
+    #[arg(long, value_name = "WAY")]
+    pub(crate) integrity: Option<Integrity>,
+    /// Redundant chunks sent with each 80 ms of the stream, as for `p2psp splitter`
+    #[arg(long, value_name = "CHUNKS")]
+    pub(crate) parity: Option<u8>,
     /// How long after a chunk left the splitter the peers play it [default: 500ms]
     #[arg(long, value_name = "DURATION")]
     pub(crate) delay: Option<Span>,

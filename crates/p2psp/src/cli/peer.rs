@@ -75,6 +75,11 @@ pub(crate) struct PeerArgs {
     /// How chunks are passed on [default: burst]
     #[arg(long, value_name = "POLICY", env = "P2PSP_PEER_RELAY", help_heading = "Team")]
     pub(crate) relay: Option<Relay>,
+    /// Join although the splitter does not sign its stream (--integrity none): any peer could change it; for
+    /// laboratories only
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          env = "P2PSP_PEER_ALLOW_UNSIGNED", help_heading = "Team")]
+    pub(crate) allow_unsigned: Option<bool>,
     /// File with this peer's private key, made if there is none; without it each start is a new peer
     #[arg(long, value_name = "FILE", env = "P2PSP_PEER_KEY", value_hint = ValueHint::FilePath, help_heading = "Team")]
     pub(crate) key: Option<PathBuf>,

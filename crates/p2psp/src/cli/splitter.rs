@@ -1,6 +1,6 @@
 //! Flags of `p2psp splitter`; the same struct is the `[splitter]` table of the settings file.
 
-use super::OnEnd;
+use super::{Integrity, OnEnd};
 use crate::units::{BitRate, Span};
 use clap::{Args, ValueHint};
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,13 @@ pub(crate) struct SplitterArgs {
     /// Most peers in the team, at most 512 [default: 128]
     #[arg(long, value_name = "PEERS", env = "P2PSP_SPLITTER_TEAM_SIZE", help_heading = "Team")]
     pub(crate) team_size: Option<u16>,
+    /// How peers tell this source's bytes from others [default: manifest]
+    #[arg(long, value_name = "WAY", env = "P2PSP_SPLITTER_INTEGRITY", help_heading = "Team")]
+    pub(crate) integrity: Option<Integrity>,
+    /// Redundant chunks sent with each 80 ms of the stream, at most 16: so many lost ones are rebuilt without asking;
+    /// 0 sends none [default: 4]
+    #[arg(long, value_name = "CHUNKS", env = "P2PSP_SPLITTER_PARITY", help_heading = "Team")]
+    pub(crate) parity: Option<u8>,
     /// Most that this machine sends, all links together [default: 100M]
     #[arg(long, value_name = "BITRATE", env = "P2PSP_SPLITTER_UPLINK", help_heading = "Team")]
     pub(crate) uplink: Option<BitRate>,

@@ -7,8 +7,8 @@ use std::{
 };
 
 /// Heads of the columns of the peers' table.
-pub(super) const HEADS: [&str; 9] =
-    ["peer", "slot", "links", "received", "relayed", "lost", "delay p50/p99", "buffer", "player"];
+pub(super) const HEADS: [&str; 10] =
+    ["peer", "slot", "links", "received", "relayed", "rebuilt", "lost", "delay p50/p99", "buffer", "player"];
 
 /// One peer's row, from what it says under `/stats`; `None` when it does not answer.
 pub(super) fn row(name: &str, player: SocketAddr, stats: Option<&Value>) -> Vec<String> {
@@ -27,6 +27,7 @@ pub(super) fn row(name: &str, player: SocketAddr, stats: Option<&Value>) -> Vec<
         format!("{}/{}", count("teammates_linked"), number("team_peers").unwrap_or(0).saturating_sub(1)),
         number("received_bytes_total").map_or_else(dash, bytes),
         number("sent_bytes_total").map_or_else(dash, bytes),
+        count("rebuilt_chunks_total"),
         count("lost_chunks_total"),
         format!("{} / {} ms", millis("delay_ms_p50"), millis("delay_ms_p99")),
         number("buffer_ms").map_or_else(dash, |millis| format!("{millis} ms")),
@@ -152,11 +153,11 @@ mod tests {
         let player = "127.0.0.1:8080".parse().unwrap();
         let stats = json!({
             "state": "member", "slot": 3, "team_peers": 5, "teammates_linked": 4, "received_bytes_total": 1_234_567,
-            "sent_bytes_total": 999, "lost_chunks_total": 0, "delay_ms_p50": 1.24, "delay_ms_p99": null, "buffer_ms": 480,
+            "sent_bytes_total": 999, "rebuilt_chunks_total": 2, "lost_chunks_total": 0, "delay_ms_p50": 1.24, "delay_ms_p99": null, "buffer_ms": 480,
         });
         assert_eq!(
             row("1", player, Some(&stats)),
-            ["1", "3", "4/4", "1.2 MB", "999 B", "0", "1.2 / - ms", "480 ms", "http://127.0.0.1:8080/"]
+            ["1", "3", "4/4", "1.2 MB", "999 B", "2", "0", "1.2 / - ms", "480 ms", "http://127.0.0.1:8080/"]
         );
         assert_eq!(row("2", player, None).get(1).map(String::as_str), Some("does not answer"));
         let joining = row("3", player, Some(&json!({ "state": "joining" })));

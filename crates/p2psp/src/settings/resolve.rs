@@ -3,7 +3,7 @@
 
 use super::SettingsError;
 use crate::{
-    cli::{OnEnd, PeerArgs, Relay, SplitterArgs},
+    cli::{Integrity, OnEnd, PeerArgs, Relay, SplitterArgs},
     units::Span,
 };
 use p2psp_core::RelayPolicy;
@@ -41,6 +41,11 @@ pub(crate) fn splitter(
     set(&mut config.team_size_max, args.team_size);
     set(&mut config.uplink_bits_per_s, args.uplink.map(|rate| rate.0));
     set(&mut config.wait_peers, args.wait_peers);
+    config.integrity = match args.integrity.unwrap_or_default() {
+        Integrity::Manifest => p2psp_splitter::Integrity::Manifest,
+        Integrity::None => p2psp_splitter::Integrity::None,
+    };
+    set(&mut config.parity_chunks, args.parity);
     config.on_end = match args.on_end.unwrap_or_default() {
         OnEnd::Exit => p2psp_splitter::OnEnd::Exit,
         OnEnd::Wait => p2psp_splitter::OnEnd::Wait,
@@ -89,6 +94,7 @@ pub(crate) fn peer(args: &PeerArgs, identity: Identity) -> Result<p2psp_peer::Co
     };
     config.eco = args.eco.unwrap_or(false);
     config.rejoin = args.rejoin.unwrap_or(true);
+    config.allow_unsigned = args.allow_unsigned.unwrap_or(false);
     if let Some(Span(timeout)) = args.join_timeout {
         config.join_timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
     }
@@ -166,6 +172,8 @@ impl Defaults {
             wait_peers: Some(config.wait_peers),
             listen: Some(config.listen),
             team_size: Some(config.team_size_max),
+            integrity: Some(Integrity::default()),
+            parity: Some(config.parity_chunks),
             uplink: Some(crate::units::BitRate(config.uplink_bits_per_s)),
             grace: Some(Span(config.grace)),
             ..SplitterArgs::default()
@@ -191,6 +199,7 @@ impl Defaults {
             relay: Some(Relay::default()),
             join_timeout: config.join_timeout.map(Span),
             rejoin: Some(config.rejoin),
+            allow_unsigned: Some(config.allow_unsigned),
             grace: Some(Span(config.grace)),
             ..PeerArgs::default()
         }

@@ -85,6 +85,8 @@ fn unknown_keys_are_told_by_line_and_likeness() {
             "line 4: unknown key `lisen` in [splitter]; did you mean `listen`?",
         ),
         ("[splitter]\nteam-size = 3\n", "did you mean `team_size`?"),
+        ("[splitter]\nintegrty = \"none\"\n", "did you mean `integrity`?"),
+        ("[splitter]\nallow_unsigned = true\n", "it belongs in [peer]"),
         ("[peer]\nteam_size = 3\n", "unknown key `team_size` in [peer]; it belongs in [splitter]"),
         ("[peer]\nlog = \"json\"\n", "before the first table"),
         ("rate = \"4M\"\n", "unknown key `rate` before the first table; it belongs in [splitter]"),
@@ -100,6 +102,7 @@ fn unknown_keys_are_told_by_line_and_likeness() {
 fn wrong_values_are_told_by_place() {
     for (text, says) in [
         ("[splitter]\nrate = \"fast\"\n", "a bit rate is a number"),
+        ("[splitter]\nintegrity = \"some\"\n", "`manifest` or `none`"),
         ("[peer]\ndelay = 500\n", "a duration is a number"),
         ("[peer]\nlisten = \"somewhere\"\n", "socket address"),
         ("splitter = 3\n", "invalid type"),
@@ -138,6 +141,22 @@ fn variables_of_kubernetes_are_no_settings() {
     }
 }
 
+/// Neither end forgoes proof unless it is told to.
+#[test]
+fn proof_is_the_default() {
+    let integrity = |words: &[&str]| {
+        let config = resolve::splitter(&flags(words), Identity::generate()).unwrap();
+        (config.integrity, config.parity_chunks)
+    };
+    assert_eq!(integrity(&[]), (p2psp_splitter::Integrity::Manifest, 4));
+    assert_eq!(integrity(&["--integrity", "none", "--parity", "0"]), (p2psp_splitter::Integrity::None, 0));
+    let link = Some(format!("p2psp://{}@h:1", p2psp_wire::ChannelId::new([7; 32])));
+    for (allow_unsigned, allowed) in [(None, false), (Some(false), false), (Some(true), true)] {
+        let args = PeerArgs { link: link.clone(), allow_unsigned, ..PeerArgs::default() };
+        assert_eq!(peer(&args, Identity::generate()).unwrap().allow_unsigned, allowed);
+    }
+}
+
 /// What does not fit together is told with the setting's name.
 #[test]
 fn settings_that_do_not_fit_are_named() {
@@ -148,6 +167,7 @@ fn settings_that_do_not_fit_are_named() {
         (&["--password", "x"], "password", "push:"),
         (&["--input", "push:127.0.0.1:0", "--user", "x"], "user", "needs a password"),
         (&["--team-size", "513"], "team_size", "1 to 512"),
+        (&["--parity", "17"], "parity", "0 to 16"),
         (&["--advertise", "nowhere"], "advertise", "host:port"),
     ] {
         let error = resolve::splitter(&flags(words), Identity::generate()).unwrap_err().to_string();
