@@ -36,7 +36,13 @@ pub(super) fn loss(seed: u64, size: Size, report: &mut Report) {
     let cases = [
         iid("0.5 %", 0.005, 2, 0.9999, 0.12),
         iid("2 %", 0.02, 4, 0.9999, 0.20),
-        Case { name: "2 % in runs of 50", loss: bursts, parity_chunks: 4, continuity: 0.9999, overhead: 0.20 },
+        Case {
+            name: "2 % in runs of 50",
+            loss: bursts,
+            parity_chunks: 4,
+            continuity: 0.9999,
+            overhead: 0.20,
+        },
         iid("5 %", 0.05, 8, 0.999, 0.40),
         iid("10 %", 0.10, 16, 0.99, 0.60),
     ];
@@ -48,7 +54,11 @@ pub(super) fn loss(seed: u64, size: Size, report: &mut Report) {
         let (played, lost) = lab.played_and_lost();
         let continuity = played as f64 / (played + lost).max(1) as f64;
         report.at_least(&format!("{}: continuity", case.name), continuity, case.continuity);
-        report.at_most(&format!("{}: parity, manifests and pulls / stream", case.name), overhead(&lab, &stats), case.overhead);
+        report.at_most(
+            &format!("{}: parity, manifests and pulls / stream", case.name),
+            overhead(&lab, &stats),
+            case.overhead,
+        );
         let total = |count: fn(&PeerStats) -> u64| stats.iter().map(count).sum::<u64>();
         let splitter = lab.world.splitter_stats(lab.team);
         report.line(format!(
@@ -62,7 +72,11 @@ pub(super) fn loss(seed: u64, size: Size, report: &mut Report) {
             splitter.chunks_served,
         ));
         report.figure(&format!("continuity_{}", case.name), continuity);
-        report.at_most(&format!("{}: datagrams taken for false", case.name), total(|s| s.chunks_false) as f64, 0.0);
+        report.at_most(
+            &format!("{}: datagrams taken for false", case.name),
+            total(|s| s.chunks_false) as f64,
+            0.0,
+        );
         report.world(&mut lab.world);
     }
 }
@@ -102,7 +116,8 @@ fn team(
         ..StreamSpec::new(CHUNKS_PER_SECOND)
     };
     let network = NetworkConfig { latency: fixed(20, 20), loss, ..NetworkConfig::default() };
-    Setup { network, perfect: false, seed, peers, stream, uplink: Some(UPLINK) }.build(|_, config| tune(config))
+    Setup { network, perfect: false, seed, peers, stream, uplink: Some(UPLINK) }
+        .build(|_, config| tune(config))
 }
 
 /// Bytes that came beside the stream's own, as a share of it: parity, manifests and chunks sent once more.

@@ -21,8 +21,8 @@ const SIGNATURES_PER_SECOND: u32 = 128;
 /// After its manifest a generation's last chunks have this long to come by themselves before they are rebuilt ...
 const DECODE_WAIT: Duration = Duration::from_millis(20);
 /// ... and this long more before they are asked for, as after each time that they were: an origin's burst to 64 teammates takes
-/// 60 ms at 20 Mb/s.
-const REPAIR_STEP: Duration = Duration::from_millis(80);
+/// 60 ms at 20 Mb/s, a round trip 40.
+const REPAIR_STEP: Duration = Duration::from_millis(55);
 /// Repair pulls for one generation; the last goes to the splitter.
 pub(super) const REPAIR_TRIES_MAX: u8 = 3;
 /// A chunk that has waited for so long lacks its manifest, which is at most a generation's span behind it, and it is asked for ...
@@ -72,6 +72,8 @@ struct Generation {
     parity: BTreeMap<u8, Bytes>,
     /// Nothing is missing, or nothing more can be done.
     is_settled: bool,
+    /// When it is looked at next; a look before that, for what came meanwhile, asks for nothing.
+    look_at: Instant,
     looks: u8,
 }
 
@@ -178,8 +180,14 @@ impl Belief {
         if contents.epoch != self.epoch || !protect::is_signed(self.channel, manifest) {
             return (Verdict::Bad, resolved);
         }
-        let mut generation =
-            Generation { manifest: manifest.clone(), parity: BTreeMap::new(), is_settled: false, looks: 0 };
+        let look_at = now + DECODE_WAIT;
+        let mut generation = Generation {
+            manifest: manifest.clone(),
+            parity: BTreeMap::new(),
+            is_settled: false,
+            look_at,
+            looks: 0,
+        };
         let numbers = contents.first..contents.first.plus(contents.data_chunks.into());
         let waiting: Vec<ChunkNumber> = self.held.range(numbers).map(|(number, _)| *number).collect();
         for Held { chunk, link, .. } in waiting.iter().filter_map(|number| self.held.remove(number)) {
@@ -196,7 +204,7 @@ impl Belief {
                 resolved.culprits.push(link);
             }
         }
-        self.looks.insert((now + DECODE_WAIT, contents.first));
+        self.looks.insert((look_at, contents.first));
         self.generations.insert(contents.first, generation);
         (Verdict::Believed, resolved)
     }
@@ -214,7 +222,7 @@ impl Belief {
         self.looks.remove(&(at, first));
         let Some(generation) = self.generations.get_mut(&first) else { return Some(Repair::Nothing) };
         let missing = generation.missing(window, from);
-        if missing.is_empty() || generation.looks > REPAIR_TRIES_MAX {
+        if missing.is_empty() || generation.is_settled {
             generation.settle();
             return Some(Repair::Nothing);
         }
@@ -223,12 +231,32 @@ impl Belief {
             generation.settle();
             return Some(Repair::Rebuilt(rebuilt));
         }
+        if generation.look_at > at {
+            return Some(Repair::Nothing);
+        }
+        if generation.looks > REPAIR_TRIES_MAX {
+            generation.settle();
+            return Some(Repair::Nothing);
+        }
         let looked = generation.looks;
         generation.looks += 1;
-        self.looks.insert((now + REPAIR_STEP, first));
+        generation.look_at = now + REPAIR_STEP;
+        self.looks.insert((generation.look_at, first));
         let Some(tries) = looked.checked_sub(1) else { return Some(Repair::Nothing) };
+        // Each time others are asked for, and one more of them: what nobody has must not be all that is asked for.
         let needed = missing.len() - generation.parity.len();
-        Some(Repair::Lacks(missing.into_iter().take(needed).collect(), tries))
+        let asked = (needed + usize::from(tries)).min(missing.len());
+        let skipped = usize::from(tries) * needed;
+        Some(Repair::Lacks(missing.iter().cycle().skip(skipped).take(asked).copied().collect(), tries))
+    }
+
+    /// A chunk or parity chunk came late to its generation: what it lacks may be rebuilt now.
+    pub(super) fn look_soon(&mut self, now: Instant, number: ChunkNumber) {
+        let late =
+            self.generation_of(number).filter(|generation| !generation.is_settled && generation.looks > 0);
+        if let Some(first) = late.map(|generation| generation.manifest.first()) {
+            self.looks.insert((now, first));
+        }
     }
 
     /// The generation whose manifest is overdue, as the oldest waiting chunk says it, and how often it was asked for. A chunk whose

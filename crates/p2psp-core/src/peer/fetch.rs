@@ -82,8 +82,9 @@ impl Peer {
         }
         if let Some((first, tries)) = seat.belief.overdue(now) {
             let nth = usize::from(self.rng.below(u16::try_from(mates.len()).unwrap_or(u16::MAX)));
-            let mate = mates.get(nth).copied().filter(|_| tries == 0);
-            if let Some(link) = mate.or(splitter).filter(|_| seat.repairs.budget.take(now, 1)) {
+            // Losses come in runs on a link: the splitter's alone could stay silent for all tries.
+            let sources = [mates.get(nth).copied(), splitter.filter(|_| tries > 0 || mates.is_empty())];
+            for link in sources.into_iter().flatten().filter(|_| seat.repairs.budget.take(now, 1)) {
                 let message = Control::Pull { ranges: Vec::new(), generations: vec![first] };
                 self.outbox.push_back(Output::Control { link, message });
             }

@@ -55,9 +55,7 @@ impl Seat {
             }
             Datagram::Parity(_) => false,
             // A manifest speaks for itself: whoever brings it, the channel's key signed it.
-            Datagram::Manifest(_) => {
-                sender.slot.is_none_or(|slot| slot != origin) && origin != self.welcome.slot
-            }
+            Datagram::Manifest(_) => sender.slot.unwrap_or(self.welcome.slot) != origin,
         };
         if pulled {
             return Some(Right::Pull);
@@ -112,7 +110,7 @@ impl Peer {
             sorted.received += 1;
             let is_fresh = match &datagram {
                 Datagram::Chunk(chunk) => self.on_chunk(now, sender, right, chunk, &mut sorted),
-                Datagram::Parity(parity) => self.on_parity(sender, right, parity, &mut sorted),
+                Datagram::Parity(parity) => self.on_parity(now, sender, right, parity, &mut sorted),
                 Datagram::Manifest(manifest) => self.on_manifest(now, sender, manifest, &mut sorted),
             };
             match right {
@@ -207,6 +205,7 @@ impl Peer {
             }
         }
         self.stats.bytes_received += chunk.payload_len() as u64;
+        seat.belief.look_soon(now, number);
         if right == Right::Pull {
             self.stats.chunks_pulled += 1;
             return false;
@@ -230,7 +229,14 @@ impl Peer {
     }
 
     /// Whether the parity chunk is to be passed on.
-    fn on_parity(&mut self, sender: Sender, right: Right, parity: &Parity, sorted: &mut Sorted) -> bool {
+    fn on_parity(
+        &mut self,
+        now: Instant,
+        sender: Sender,
+        right: Right,
+        parity: &Parity,
+        sorted: &mut Sorted,
+    ) -> bool {
         let Some(seat) = &mut self.seat else { return false };
         if right != Right::Turn && parity.first().since(seat.edge.number()) > seat.window.span() / 2 {
             self.stats.chunks_unexpected += 1;
@@ -238,7 +244,11 @@ impl Peer {
         }
         let verdict = seat.belief.on_parity(parity, sender.link, sender.links);
         match verdict {
-            Verdict::Believed | Verdict::Waits => self.stats.parity_received += 1,
+            Verdict::Believed => {
+                self.stats.parity_received += 1;
+                seat.belief.look_soon(now, parity.first());
+            }
+            Verdict::Waits => self.stats.parity_received += 1,
             Verdict::Bad if sender.slot.is_some() => sorted.culprits.push(sender.link),
             Verdict::Bad | Verdict::Known | Verdict::Dropped => {}
         }

@@ -12,7 +12,7 @@ use std::{collections::VecDeque, time::Duration};
 /// How much of the stream one generation spans: what a receiver waits for its manifest.
 pub(super) const GENERATION_SPAN: Duration = Duration::from_millis(80);
 /// Fewest chunks of a generation that the source fills: below it a manifest costs more than it is worth.
-pub(super) const DATA_CHUNKS_MIN: u64 = 8;
+pub(super) const DATA_CHUNKS_MIN: u8 = 8;
 /// A generation that the source does not fill closes after this many spans.
 const CLOSE_SPANS: u32 = 3;
 
@@ -28,7 +28,7 @@ pub(super) enum Owed {
 pub(super) struct Generations {
     protection: Protection,
     epoch: Epoch,
-    data_chunks: usize,
+    data_chunks: u8,
     open: Vec<Chunk>,
     opened: Instant,
     previous: Hash,
@@ -40,7 +40,7 @@ impl Generations {
         Self {
             protection,
             epoch,
-            data_chunks: DATA_CHUNKS_MIN as usize,
+            data_chunks: DATA_CHUNKS_MIN,
             open: Vec::new(),
             opened: Instant::ORIGIN,
             previous: Hash([0; p2psp_wire::limits::HASH_BYTES]),
@@ -65,11 +65,11 @@ impl Generations {
     ) {
         if self.open.is_empty() {
             self.opened = now;
-            let chunks = span_chunks.clamp(DATA_CHUNKS_MIN, DATA_CHUNKS_MAX.into());
-            self.data_chunks = usize::try_from(chunks).unwrap_or(1);
+            let chunks = u8::try_from(span_chunks).unwrap_or(DATA_CHUNKS_MAX);
+            self.data_chunks = chunks.clamp(DATA_CHUNKS_MIN, DATA_CHUNKS_MAX);
         }
         self.open.push(chunk);
-        if self.open.len() >= self.data_chunks {
+        if self.open.len() >= usize::from(self.data_chunks) {
             self.close(time, turn_chunks);
         }
     }
