@@ -107,7 +107,8 @@ impl Peer {
             sources.extend(splitter);
         }
         let (from, live) = (seat.playout.next_number(), seat.welcome.next_number);
-        for (link, message) in seat.start.look(now, &seat.window, from, live, &sources) {
+        let held = |number| seat.belief.holds(number);
+        for (link, message) in seat.start.look(now, &seat.window, held, from, live, &sources) {
             self.outbox.push_back(Output::Control { link, message });
         }
     }

@@ -84,11 +84,13 @@ impl Start {
         self.look_at
     }
 
-    /// The pulls to send now. `from` is the play pointer, `live` one past the last chunk that was out before the join.
+    /// The pulls to send now. `from` is the play pointer, `live` one past the last chunk that was out before the join; what is
+    /// `held` is here already and waits for its manifest.
     pub(super) fn look(
         &mut self,
         now: Instant,
         window: &Window,
+        held: impl Fn(ChunkNumber) -> bool,
         from: ChunkNumber,
         live: ChunkNumber,
         sources: &[LinkId],
@@ -107,7 +109,8 @@ impl Start {
             return Vec::new();
         }
         let mut wanted: BTreeMap<LinkId, Vec<ChunkNumber>> = BTreeMap::new();
-        let missing = missing(window, from, live);
+        let mut missing = missing(window, from, live);
+        missing.retain(|number| !held(*number));
         for run in missing.chunks(RUN_CHUNKS) {
             self.turn += 1;
             for number in run {
