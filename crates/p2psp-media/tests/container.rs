@@ -82,7 +82,7 @@ const SAMPLES: &[Sample] = &[
     Sample { file: "theora.ogv", container: Container::Ogg, content_type: "video/ogg", header: b"OggS\0\x02", start: b"OggS\0", starts: 1..=3 },
     Sample { file: "a.mp3", container: Container::Raw, content_type: "audio/mpeg", header: b"", start: b"", starts: 6..=6 },
     Sample { file: "a.aac", container: Container::Raw, content_type: "audio/aac", header: b"", start: b"", starts: 6..=6 },
-    Sample { file: "plain.mp4", container: Container::Raw, content_type: "video/mp4", header: b"", start: b"", starts: 13..=13 },
+    Sample { file: "plain.mp4", container: Container::Raw, content_type: "video/mp4", header: b"", start: b"", starts: 14..=14 },
 ];
 
 #[test]

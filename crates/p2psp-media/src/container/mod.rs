@@ -22,8 +22,8 @@ use carver::Carver;
 use detect::{Detected, detect, find_restart};
 pub(crate) use mpeg_ts_psi::crc32_mpeg;
 
-/// Largest payload of a record by default: a datagram of 1194 bytes, less its header of 16.
-pub const PAYLOAD_BYTES_MAX_DEFAULT: usize = 1178;
+/// Largest payload of a record by default: a datagram of 1194 bytes, less its header of 16 and what parity needs of it, 10.
+pub const PAYLOAD_BYTES_MAX_DEFAULT: usize = 1168;
 
 /// Smallest `payload_bytes_max`: one transport-stream packet.
 pub const PAYLOAD_BYTES_MIN: usize = mpeg_ts::PACKET_BYTES;
