@@ -103,7 +103,7 @@ pub struct Snapshot {
     pub manifests_total: u64,
     /// Chunks relayed, one for each teammate.
     pub sent_chunks_total: u64,
-    /// Payload bytes relayed.
+    /// Payload bytes relayed, parity and manifests among them.
     pub sent_bytes_total: u64,
     /// Chunks sent in answer to pulls.
     pub served_chunks_total: u64,

@@ -154,6 +154,30 @@ fn a_full_team() {
     patient.wait_played(1, PATIENCE);
 }
 
+/// A peer is not talked into playing what nobody signed: it says so and leaves, unless it was told to take it. The splitter says so
+/// too.
+#[test]
+fn a_stream_that_nobody_signs() {
+    let splitter = Splitter::start(&["--input", "testcard", "--integrity", "none"]);
+    let told = splitter.process.wait_log("is not signed", PATIENCE);
+    assert!(told.contains("WARN") && told.contains("laboratories"), "{told}");
+    fails(
+        &["peer", &splitter.link, "--listen", "127.0.0.1:0", "--player", "127.0.0.1:0"],
+        3,
+        &["does not sign its stream", "--integrity manifest", "--allow-unsigned"],
+    );
+    let reckless = Peer::start("reckless peer", &splitter.link, &["--allow-unsigned"]);
+    reckless.process.wait_log("a stream that nobody signs", PATIENCE);
+    reckless.wait_played(1, PATIENCE);
+    let stats = reckless.stats();
+    assert_eq!(
+        (&stats["manifests_total"], &stats["parity_chunks_total"]),
+        (&0.into(), &0.into()),
+        "{stats:#}"
+    );
+    assert_eq!(splitter.process.wait_stats("figures", PATIENCE, |_| true)["integrity"], "none");
+}
+
 /// Two splitters with one key: on one port the second does not start; on two ports each has a team of its own, and no peer
 /// mixes their streams.
 #[test]

@@ -18,7 +18,8 @@ fn run(variables: &[(&str, &str)], arguments: &[&str]) -> (i32, String, String) 
 fn the_later_place_wins() {
     let file = TempFile::new(
         "precedence.toml",
-        b"[splitter]\nlisten = \"127.0.0.1:1001\"\nuplink = \"11M\"\nteam_size = 11\non_end = \"wait\"\n",
+        b"[splitter]\nlisten = \"127.0.0.1:1001\"\nuplink = \"11M\"\nteam_size = 11\non_end = \"wait\"\n\
+          parity = 6\n",
     );
     let variables = [("P2PSP_SPLITTER_UPLINK", "22M"), ("P2PSP_SPLITTER_TEAM_SIZE", "22")];
     let arguments = ["config", "print", "splitter", "--config", file.path(), "--team-size", "33"];
@@ -30,6 +31,8 @@ fn the_later_place_wins() {
         "team_size = 33",
         "on_end = \"wait\"",
         "wait_peers = 0",
+        "integrity = \"manifest\"",
+        "parity = 6",
     ] {
         assert!(out.lines().any(|shown| shown == line), "{line} is not in:\n{out}");
     }
@@ -75,6 +78,13 @@ fn unknown_names_are_errors_with_a_suggestion() {
         (&[], &["splitter", "--input", "srt://somewhere:1"], &["input", "srt://"]),
         (&[], &["splitter", "--input", "udp://nowhere"], &["input", "127.0.0.1:8001"]),
         (&[], &["splitter", "--team-size", "513"], &["team_size", "1 to 512"]),
+        (&[], &["splitter", "--parity", "17"], &["parity", "0 to 16"]),
+        (&[], &["splitter", "--integrity", "some"], &["--integrity", "manifest, none"]),
+        (
+            &[("P2PSP_SPLITTER_INTEGRTY", "none")],
+            &["config", "check"],
+            &["did you mean `P2PSP_SPLITTER_INTEGRITY`?"],
+        ),
         (&[], &["splitter", "--password", "x", "--input", "testcard"], &["only push:"]),
         (&[], &["relay"], &["relay"]),
         (&[], &["demo", "--peers", "0"], &["--peers"]),
