@@ -3,7 +3,7 @@
 //! # Map
 //!
 //! This crate owns what travels: identifiers ([`PeerId`], [`ChannelId`], [`Slot`], [`ChunkNumber`]), the channel link
-//! ([`ChannelLink`]), datagrams ([`Chunk`]), control messages ([`Control`], [`FrameDecoder`]) and every maximum
+//! ([`ChannelLink`]), datagrams ([`Datagram`]), control messages ([`Control`], [`FrameDecoder`]) and every maximum
 //! ([`limits`]). It knows no socket, clock, task or policy. The normative text is `docs/protocol.md`; rule numbers
 //! such as R-DGRAM-1 cite it.
 

@@ -7,11 +7,14 @@ pub const HEADER_BYTES: usize = 16;
 /// payload, and quinn promises 38 bytes less to a DATAGRAM frame: this fits every path that carries QUIC.
 pub const DATAGRAM_BYTES_MAX: usize = 1194;
 
-/// Most bytes of one shard of a generation (R-GEN-2): a parity chunk's payload.
+/// Most bytes of one shard of a generation (R-GEN-2): a parity chunk's payload. Even, as the code's words of 16 bits need it.
 pub const SHARD_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - HEADER_BYTES;
 
 /// Bytes that a chunk's shard has before its payload: what parity must restore of the header.
 pub const SHARD_PREFIX_BYTES: usize = 10;
+
+/// Fewest bytes of one shard of a generation: a payload of one byte, made even.
+pub const SHARD_BYTES_MIN: usize = SHARD_PREFIX_BYTES + 2;
 
 /// Most bytes of one chunk's payload: its shard fits a datagram.
 pub const PAYLOAD_BYTES_MAX: usize = SHARD_BYTES_MAX - SHARD_PREFIX_BYTES;

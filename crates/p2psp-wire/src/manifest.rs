@@ -5,7 +5,7 @@ use crate::{
     ChannelId, ChunkNumber, DecodeError, Epoch, Slot, StreamTime,
     datagram::Header,
     limits::{
-        DATA_CHUNKS_MAX, HASH_BYTES, HEADER_BYTES, PARITY_CHUNKS_MAX, SHARD_BYTES_MAX, SHARD_PREFIX_BYTES,
+        DATA_CHUNKS_MAX, HASH_BYTES, HEADER_BYTES, PARITY_CHUNKS_MAX, SHARD_BYTES_MAX, SHARD_BYTES_MIN,
         SIGNATURE_BYTES,
     },
 };
@@ -27,17 +27,18 @@ pub struct Hash(pub [u8; HASH_BYTES]);
 pub struct ManifestContents {
     /// The splitter's run.
     pub epoch: Epoch,
-    /// The generation's first chunk.
+    /// The generation's first chunk. The number behind its last one is still a chunk number.
     pub first: ChunkNumber,
     /// How many data chunks the generation has; 1 to [`DATA_CHUNKS_MAX`].
     pub data_chunks: u8,
-    /// Bytes of each of its shards.
+    /// Bytes of each of its shards; even, from [`SHARD_BYTES_MIN`] to [`SHARD_BYTES_MAX`].
     pub shard_bytes: u16,
     /// When the generation closed.
     pub closed: StreamTime,
     /// Hash of the manifest before this one; zeros for the first of an epoch.
     pub previous: Hash,
     /// Of each data chunk's shard, without the zeros that fill it up, then of each parity chunk's.
+    /// There are at most [`PARITY_CHUNKS_MAX`] of the latter.
     pub hashes: Vec<Hash>,
 }
 
@@ -89,14 +90,12 @@ impl ManifestContents {
     }
 
     fn check(&self) -> Result<(), DecodeError> {
-        if self.data_chunks == 0 || self.data_chunks > DATA_CHUNKS_MAX {
-            return Err(DecodeError::Invalid("manifest data chunks"));
+        if self.hashes.len() < self.data_chunks.into() {
+            return Err(DecodeError::Missing("manifest hashes"));
         }
-        if self.hashes.len() < self.data_chunks.into() || self.parity_chunks() > PARITY_CHUNKS_MAX {
-            return Err(DecodeError::Invalid("manifest parity chunks"));
-        }
+        check_counts(self.data_chunks, self.parity_chunks())?;
         let shard_bytes = usize::from(self.shard_bytes);
-        if shard_bytes <= SHARD_PREFIX_BYTES || shard_bytes > SHARD_BYTES_MAX {
+        if !(SHARD_BYTES_MIN..=SHARD_BYTES_MAX).contains(&shard_bytes) || !shard_bytes.is_multiple_of(2) {
             return Err(DecodeError::Invalid("manifest shard bytes"));
         }
         if self.first.plus(self.data_chunks.into()).since(self.first) != u64::from(self.data_chunks) {
@@ -106,12 +105,23 @@ impl ManifestContents {
     }
 }
 
+const fn check_counts(data_chunks: u8, parity_chunks: u8) -> Result<(), DecodeError> {
+    if data_chunks == 0 || data_chunks > DATA_CHUNKS_MAX {
+        return Err(DecodeError::Invalid("manifest data chunks"));
+    }
+    if parity_chunks > PARITY_CHUNKS_MAX {
+        return Err(DecodeError::Invalid("manifest parity chunks"));
+    }
+    Ok(())
+}
+
 impl Manifest {
     /// Lays out signed contents as a datagram for `origin` to relay.
     ///
     /// # Errors
     ///
-    /// [`DecodeError::Invalid`] names the count or size that is out of its range.
+    /// [`DecodeError::Invalid`] names the count or size that is out of its range, [`DecodeError::Missing`] says that there are
+    /// fewer hashes than data chunks.
     pub fn new(
         contents: ManifestContents,
         signature: &[u8; SIGNATURE_BYTES],
@@ -132,7 +142,9 @@ impl Manifest {
             return Err(DecodeError::Truncated("manifest"));
         }
         let data_chunks = payload.get_u8();
-        let hashes = usize::from(data_chunks) + usize::from(payload.get_u8());
+        let parity_chunks = payload.get_u8();
+        check_counts(data_chunks, parity_chunks)?;
+        let hashes = usize::from(data_chunks) + usize::from(parity_chunks);
         let shard_bytes = payload.get_u16();
         let epoch = Epoch(payload.get_u32());
         let closed = StreamTime::from_micros(payload.get_u64());
@@ -159,6 +171,12 @@ impl Manifest {
         contents.check()?;
         if header.time_us != closed.truncate() {
             return Err(DecodeError::Invalid("manifest time"));
+        }
+        if header.position != 0 {
+            return Err(DecodeError::Invalid("manifest position"));
+        }
+        if header.version != 0 {
+            return Err(DecodeError::Invalid("manifest header version"));
         }
         Ok(Self { contents, origin: header.origin, datagram })
     }

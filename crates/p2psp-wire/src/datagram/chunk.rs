@@ -10,6 +10,9 @@ use bytes::Bytes;
 /// Flag bit: a player that has the stream header can start here.
 const FLAG_RANDOM_ACCESS: u8 = 1;
 
+/// Where the flags stand in a datagram (R-DGRAM-2).
+const FLAGS_OFFSET: usize = 1;
+
 /// What a chunk's header says (R-DGRAM-2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkHeader {
@@ -43,16 +46,20 @@ impl Chunk {
     /// empty, [`DecodeError::Invalid`] when the position is not below [`GENERATION_CHUNKS_MAX`].
     pub fn new(header: ChunkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
         check(&header, payload.len())?;
+        Ok(Self::lay_out(header, flags(&header), payload))
+    }
+
+    fn lay_out(header: ChunkHeader, flags: u8, payload: &[u8]) -> Self {
         let wire = Header {
             kind: KIND_CHUNK,
-            flags: flags(&header),
+            flags,
             origin: header.origin,
             position: header.position,
             version: header.header_version,
             number: header.number,
             time_us: header.time_us,
         };
-        Ok(Self { header, datagram: wire.encode(payload) })
+        Self { header, datagram: wire.encode(payload) }
     }
 
     pub(super) fn decode(datagram: Bytes) -> Result<Self, DecodeError> {
@@ -69,7 +76,8 @@ impl Chunk {
         Ok(Self { header, datagram })
     }
 
-    /// A chunk from its shard, as a decoder rebuilt it; the zeros that fill the shard up are cut off.
+    /// A chunk from its shard, as a decoder rebuilt it; the zeros that fill the shard up are cut off. It is the same datagram
+    /// bit for bit, with the flags that this revision does not know (R-DGRAM-4).
     ///
     /// # Errors
     ///
@@ -91,17 +99,20 @@ impl Chunk {
             random_access: flags & FLAG_RANDOM_ACCESS != 0,
             time_us: u32::from_be_bytes([t0, t1, t2, t3]),
         };
-        Self::new(header, payload)
+        check(&header, payload.len())?;
+        Ok(Self::lay_out(header, flags, payload))
     }
 
     /// The bytes that stand before the payload in this chunk's shard (R-GEN-2): its length, and what its header says beside
-    /// number and position, which the shard's place in the generation gives.
+    /// number and position, which the shard's place in the generation gives. Flags are those of the datagram, known or not: a
+    /// later revision's manifest covers what its splitter sent.
     #[must_use]
     pub fn shard_prefix(&self) -> [u8; SHARD_PREFIX_BYTES] {
         let [l0, l1] = u16::try_from(self.payload_len()).unwrap_or(u16::MAX).to_be_bytes();
         let [t0, t1, t2, t3] = self.header.time_us.to_be_bytes();
         let [s0, s1] = self.header.origin.get().to_be_bytes();
-        [l0, l1, flags(&self.header), self.header.header_version, t0, t1, t2, t3, s0, s1]
+        let flags = self.datagram.get(FLAGS_OFFSET).copied().unwrap_or(0);
+        [l0, l1, flags, self.header.header_version, t0, t1, t2, t3, s0, s1]
     }
 
     /// What the header says.
