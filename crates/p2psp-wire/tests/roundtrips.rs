@@ -7,38 +7,14 @@ mod values;
 
 use bytes::{Bytes, BytesMut};
 use p2psp_wire::{
-    ChannelId, ChannelLink, Chunk, ChunkNumber, Control, FrameDecoder, NumberRange, PeerId, StreamTime,
-    limits::{CHUNK_NUMBER_MAX, FRAME_BYTES_MAX, PAYLOAD_BYTES_MAX, RANGE_CHUNKS_MAX, RANGES_MAX},
+    ChannelId, ChannelLink, ChunkNumber, Control, FrameDecoder, NumberRange, PeerId, StreamTime,
+    limits::{CHUNK_NUMBER_MAX, FRAME_BYTES_MAX, RANGE_CHUNKS_MAX, RANGES_MAX},
 };
 use proptest::{collection::vec, prelude::*};
 use std::collections::BTreeSet;
 use values::Size;
 
 proptest! {
-    #[test]
-    fn a_chunk_survives_its_datagram(header in values::chunk_header(), payload in vec(any::<u8>(), 1..=PAYLOAD_BYTES_MAX)) {
-        let chunk = Chunk::new(header, &payload).unwrap();
-        let decoded = Chunk::decode(chunk.datagram().clone()).unwrap();
-        prop_assert_eq!(decoded.header(), &header);
-        prop_assert_eq!(decoded.payload(), payload);
-        prop_assert_eq!(decoded, chunk);
-    }
-
-    #[test]
-    fn any_datagram_is_refused_or_relayed_as_it_came(datagram in vec(any::<u8>(), 0..1300), as_chunk in any::<bool>()) {
-        let mut datagram = datagram;
-        if let Some(kind) = datagram.first_mut().filter(|_| as_chunk) {
-            *kind = 1;
-        }
-        let datagram = Bytes::from(datagram);
-        if let Ok(chunk) = Chunk::decode(datagram.clone()) {
-            prop_assert_eq!(chunk.datagram(), &datagram);
-            let encoded = Chunk::new(*chunk.header(), &chunk.payload()).unwrap();
-            prop_assert_eq!(encoded.header(), chunk.header());
-            prop_assert_eq!(encoded.payload(), chunk.payload());
-        }
-    }
-
     #[test]
     fn a_message_within_limits_survives_its_frame(message in values::control(Size::Within)) {
         prop_assert_eq!(decode_all(&encode(&message), usize::MAX)?, vec![message]);
@@ -174,7 +150,8 @@ proptest! {
         prop_assert!(ranges.windows(2).all(|pair| pair[0].last().next() < pair[1].first()), "as few ranges as they take");
         let full = ranges.len() == RANGES_MAX || named.len() == usize::try_from(RANGE_CHUNKS_MAX).unwrap();
         prop_assert!(named.len() == numbers.len() || full, "nothing is left out while there is room");
-        prop_assert_eq!(decode_all(&encode(&Control::Pull { ranges: ranges.clone() }), 7)?, vec![Control::Pull { ranges }]);
+        let pull = Control::Pull { ranges, generations: Vec::new() };
+        prop_assert_eq!(decode_all(&encode(&pull), 7)?, vec![pull]);
     }
 }
 

@@ -5,9 +5,9 @@
 mod notation;
 
 use bytes::{Bytes, BytesMut};
-use notation::{Case, cases, chunk_number, control, items, text};
+use notation::{Case, cases, control, datagram, items, text};
 use p2psp_wire::{
-    ChannelId, ChannelLink, Chunk, ChunkHeader, Control, FrameDecoder, IdError, LinkError, PeerId, Slot,
+    ChannelId, ChannelLink, Control, Datagram, FrameDecoder, IdError, LinkError, Parity, PeerId, Slot,
     StreamTime,
 };
 use serde_json::{Value, json};
@@ -15,28 +15,34 @@ use serde_json::{Value, json};
 #[test]
 fn datagrams_decode_and_encode_as_their_vectors_say() {
     for case in cases(include_str!("vectors/datagrams.json")) {
-        let datagram = case.hex();
-        let decoded = Chunk::decode(datagram.clone());
+        let bytes = case.hex();
+        let decoded = Datagram::decode(bytes.clone());
         if let Some(error) = case.error() {
             assert_eq!(error, notation::decode_error(decoded.unwrap_err()), "{case}");
             continue;
         }
-        let chunk = decoded.unwrap_or_else(|error| panic!("{case}: {error}"));
-        let want = &case["chunk"];
-        let header = ChunkHeader {
-            number: chunk_number(&want["number"]),
-            origin: Slot::try_from(notation::number::<u32>(&want["origin"])).unwrap(),
-            position: notation::number(&want["position"]),
-            header_version: notation::number(&want["header_version"]),
-            random_access: want["random_access"].as_bool().unwrap(),
-            time_us: notation::number(&want["time_us"]),
-        };
-        let payload = notation::hex(&want["payload"]);
-        assert_eq!(*chunk.header(), header, "{case}");
-        assert_eq!(chunk.payload(), payload, "{case}");
-        assert_eq!(*chunk.datagram(), datagram, "{case}: a relay sends what it got");
-        let encoded = Chunk::new(header, &payload).unwrap();
-        assert_eq!(encoded.datagram() == &datagram, !case.decode_only(), "{case}");
+        let decoded = decoded.unwrap_or_else(|error| panic!("{case}: {error}"));
+        assert_eq!(decoded.bytes(), &bytes, "{case}: a relay sends what it got");
+        let encoded = datagram(&case);
+        assert_eq!(encoded.bytes() == &bytes, !case.decode_only(), "{case}: {:02x?}", encoded.bytes());
+        match (&decoded, &encoded) {
+            (Datagram::Chunk(decoded), Datagram::Chunk(encoded)) => {
+                assert_eq!(decoded.header(), encoded.header(), "{case}");
+                assert_eq!(decoded.payload(), encoded.payload(), "{case}");
+            }
+            (Datagram::Parity(decoded), Datagram::Parity(encoded)) => {
+                let fields = |parity: &Parity| {
+                    (parity.first(), parity.origin(), parity.position(), parity.time_us(), parity.shard())
+                };
+                assert_eq!(fields(decoded), fields(encoded), "{case}");
+            }
+            (Datagram::Manifest(decoded), Datagram::Manifest(encoded)) => {
+                assert_eq!(decoded.contents(), encoded.contents(), "{case}");
+                assert_eq!(decoded.origin(), encoded.origin(), "{case}");
+                assert_eq!(decoded.signature(), encoded.signature(), "{case}");
+            }
+            _ => panic!("{case}: another kind"),
+        }
     }
 }
 
@@ -208,12 +214,19 @@ fn every_limit_has_a_vector_at_it_and_one_past_it() {
     assert_eq!(names, listed, "limits.rs and this list agree, in order");
 }
 
-const LIMITS: [(&str, &str, &str); 20] = [
+const LIMITS: [(&str, &str, &str); 27] = [
     ("HEADER_BYTES", "smallest payload, one byte", "header one byte short"),
     ("DATAGRAM_BYTES_MAX", "largest datagram, 1194 bytes", "one byte over the largest datagram"),
-    ("PAYLOAD_BYTES_MAX", "largest datagram, 1194 bytes", "one byte over the largest datagram"),
+    ("SHARD_BYTES_MAX", "manifest of shards of 1178 bytes", "manifest of shards of 1179 bytes"),
+    ("SHARD_PREFIX_BYTES", "smallest parity shard, 12 bytes", "parity shard of 10 bytes"),
+    ("SHARD_BYTES_MIN", "manifest of shards of 12 bytes", "manifest of shards of 11 bytes"),
+    ("PAYLOAD_BYTES_MAX", "largest chunk, 1168 bytes of payload", "chunk one byte over its payload"),
     ("CHUNK_NUMBER_MAX", "chunk number 281474976710655", "chunk number 281474976710656"),
     ("GENERATION_CHUNKS_MAX", "generation position 63, the last", "generation position 64"),
+    ("DATA_CHUNKS_MAX", "manifest of 48 data chunks", "manifest of 49 data chunks"),
+    ("PARITY_CHUNKS_MAX", "manifest of 16 parity chunks", "manifest of 17 parity chunks"),
+    ("HASH_BYTES", "manifest in the middle of a stream", "manifest with a hash too few"),
+    ("SIGNATURE_BYTES", "manifest in the middle of a stream", "manifest one byte short"),
     ("TEAM_SIZE_MAX", "slot 511", "slot 512"),
     ("FRAME_BYTES_MAX", "a frame of 66560 bytes", "a frame of 66561 bytes"),
     ("FRAME_FIELDS_MAX", "a frame of 1024 fields", "a frame of 1025 fields"),

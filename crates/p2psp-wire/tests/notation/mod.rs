@@ -1,11 +1,11 @@
-//! Reads the notation of the golden vectors, which `tests/vectors/README.md` describes. Knows how a value is written down, and
+//! Reads the notation of the golden vectors, which the README beside the vectors describes. Knows how a value is written down, and
 //! nothing of what the crate under test makes of it.
 
 use bytes::Bytes;
 use p2psp_wire::{
-    ChannelId, ChunkNumber, Control, DecodeError, Departure, DepartureReason, Epoch, GoodbyeReason, Hello,
-    Join, Member, NumberRange, PeerId, Refuse, RefuseReason, RosterDelta, Slot, StreamHeader, StreamTime,
-    Welcome,
+    ChannelId, Chunk, ChunkHeader, ChunkNumber, Control, Datagram, DecodeError, Departure, DepartureReason,
+    Epoch, GoodbyeReason, Hash, Hello, Integrity, Join, Manifest, ManifestContents, Member, NumberRange,
+    Parity, PeerId, Refuse, RefuseReason, RosterDelta, Slot, StreamHeader, StreamTime, Welcome,
 };
 use serde_json::{Value, json};
 use std::{fmt, ops::Index};
@@ -120,6 +120,45 @@ pub(crate) fn decode_error(error: DecodeError) -> Value {
     }
 }
 
+/// The datagram of a case, made from its values.
+pub(crate) fn datagram(case: &Case) -> Datagram {
+    if let Some(fields) = case.get("chunk") {
+        let header = ChunkHeader {
+            number: chunk_number(&fields["number"]),
+            origin: slot(&fields["origin"]),
+            position: number(&fields["position"]),
+            header_version: number(&fields["header_version"]),
+            random_access: fields["random_access"].as_bool().unwrap(),
+            time_us: number(&fields["time_us"]),
+        };
+        return Datagram::Chunk(Chunk::new(header, &hex(&fields["payload"])).unwrap());
+    }
+    if let Some(fields) = case.get("parity") {
+        let (first, origin) = (chunk_number(&fields["first"]), slot(&fields["origin"]));
+        let (position, time_us) = (number(&fields["position"]), number(&fields["time_us"]));
+        return Datagram::Parity(
+            Parity::new(first, position, origin, time_us, &hex(&fields["shard"])).unwrap(),
+        );
+    }
+    let fields = &case["manifest"];
+    let contents = ManifestContents {
+        epoch: Epoch(number(&fields["epoch"])),
+        first: chunk_number(&fields["first"]),
+        data_chunks: number(&fields["data_chunks"]),
+        shard_bytes: number(&fields["shard_bytes"]),
+        closed: StreamTime::from_micros(number(&fields["closed_us"])),
+        previous: hash(&fields["previous"]),
+        hashes: items(&fields["hashes"]).iter().map(hash).collect(),
+    };
+    assert_eq!(contents.parity_chunks(), number::<u8>(&fields["parity_chunks"]), "{case}");
+    let signature = hex(&fields["signature"]).as_ref().try_into().unwrap();
+    Datagram::Manifest(Manifest::new(contents, &signature, slot(&fields["origin"])).unwrap())
+}
+
+pub(crate) fn hash(value: &Value) -> Hash {
+    Hash(hex(value).as_ref().try_into().unwrap())
+}
+
 /// A control message: `"unknown"`, or an object whose one key is the message's kind.
 pub(crate) fn control(value: &Value) -> Control {
     let Some(message) = value.as_object() else {
@@ -148,6 +187,12 @@ pub(crate) fn control(value: &Value) -> Control {
             epoch_unix_us: number(&fields["epoch_unix_us"]),
             random_access: Some(&fields["random_access_number"]).filter(|v| !v.is_null()).map(chunk_number),
             members: number(&fields["members"]),
+            integrity: match fields.get("integrity").map(text).as_deref() {
+                Some("manifest") => Integrity::Manifest,
+                Some("none") => Integrity::None,
+                Some("unspecified") | None => Integrity::Unspecified,
+                Some(other) => panic!("{other} is no way to verify chunks"),
+            },
         }),
         "refuse" => Control::Refuse(Refuse {
             reason: match text(&fields["reason"]).as_str() {
@@ -191,7 +236,16 @@ pub(crate) fn control(value: &Value) -> Control {
         "prune" => Control::Prune { origins: slots(&fields["origins"]) },
         "silent" => Control::Silent { origins: slots(&fields["origins"]) },
         "lost" => Control::Lost { ranges: ranges(&fields["ranges"]) },
-        "pull" => Control::Pull { ranges: ranges(&fields["ranges"]) },
+        "pull" => Control::Pull {
+            ranges: ranges(&fields["ranges"]),
+            generations: fields
+                .get("generations")
+                .map(items)
+                .unwrap_or_default()
+                .iter()
+                .map(chunk_number)
+                .collect(),
+        },
         "choke" => Control::Choke {
             ranges: ranges(&fields["ranges"]),
             retry_after_ms: number(&fields["retry_after_ms"]),
@@ -221,7 +275,7 @@ fn departure(fields: &Value) -> Departure {
     }
 }
 
-fn channel(value: &Value) -> ChannelId {
+pub(crate) fn channel(value: &Value) -> ChannelId {
     ChannelId::try_from(hex(value).as_ref()).unwrap()
 }
 

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use p2psp_wire::{
-    ChannelId, ChannelLink, ChunkHeader, ChunkNumber, Control, Departure, DepartureReason, Epoch,
-    GoodbyeReason, Hello, Join, Member, NumberRange, PeerId, Refuse, RefuseReason, RosterDelta, Slot,
-    StreamHeader, StreamTime, Welcome,
+    ChannelId, ChannelLink, ChunkNumber, Control, Departure, DepartureReason, Epoch, GoodbyeReason, Hello,
+    Integrity, Join, Member, NumberRange, PeerId, Refuse, RefuseReason, RosterDelta, Slot, StreamHeader,
+    StreamTime, Welcome,
     limits::{
         AGENT_BYTES_MAX, CANDIDATES_MAX, CHUNK_NUMBER_MAX, CONTENT_TYPE_BYTES_MAX, DETAIL_BYTES_MAX,
-        GENERATION_CHUNKS_MAX, RANGE_CHUNKS_MAX, RANGES_MAX, ROSTER_ENTRIES_MAX, SLOTS_MAX,
-        STREAM_HEADER_BYTES_MAX, TEAM_SIZE_MAX, TICKET_BYTES_MAX,
+        RANGE_CHUNKS_MAX, RANGES_MAX, ROSTER_ENTRIES_MAX, SLOTS_MAX, STREAM_HEADER_BYTES_MAX, TEAM_SIZE_MAX,
+        TICKET_BYTES_MAX,
     },
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -26,18 +26,6 @@ impl Size {
     fn up_to(self, limit: usize) -> RangeInclusive<usize> {
         0..=if self == Self::Over { limit + limit / 2 } else { limit }
     }
-}
-
-pub(crate) fn chunk_header() -> impl Strategy<Value = ChunkHeader> {
-    let fields = (number(), slot(), 0..GENERATION_CHUNKS_MAX, any::<u8>(), any::<bool>(), any::<u32>());
-    fields.prop_map(|(number, origin, position, header_version, random_access, time_us)| ChunkHeader {
-        number,
-        origin,
-        position,
-        header_version,
-        random_access,
-        time_us,
-    })
 }
 
 pub(crate) fn control(size: Size) -> impl Strategy<Value = Control> {
@@ -64,7 +52,8 @@ pub(crate) fn control(size: Size) -> impl Strategy<Value = Control> {
         slots(size).prop_map(|origins| Control::Prune { origins }),
         slots(size).prop_map(|origins| Control::Silent { origins }),
         ranges(size).prop_map(|ranges| Control::Lost { ranges }),
-        ranges(size).prop_map(|ranges| Control::Pull { ranges }),
+        (ranges(size), vec(number(), size.up_to(RANGES_MAX)))
+            .prop_map(|(ranges, generations)| Control::Pull { ranges, generations }),
         (ranges(size), any::<u32>())
             .prop_map(|(ranges, retry_after_ms)| Control::Choke { ranges, retry_after_ms }),
         Just(Control::Unknown),
@@ -95,7 +84,9 @@ fn join(size: Size) -> impl Strategy<Value = Join> {
 fn welcome(size: Size) -> impl Strategy<Value = Welcome> {
     let seat = (any::<u32>(), slot(), any::<u32>(), any::<SocketAddr>().prop_map(as_written));
     let stream = (number(), any::<u64>(), any::<u64>(), option::of(number()));
-    (seat, stream, count(size), count(size)).prop_map(|(seat, stream, team_size_max, members)| Welcome {
+    let integrity = select(vec![Integrity::Manifest, Integrity::None, Integrity::Unspecified]);
+    let team = (count(size), count(size));
+    (seat, stream, team, integrity).prop_map(|(seat, stream, (team_size_max, members), integrity)| Welcome {
         revision: seat.0,
         slot: seat.1,
         epoch: Epoch(seat.2),
@@ -106,6 +97,7 @@ fn welcome(size: Size) -> impl Strategy<Value = Welcome> {
         epoch_unix_us: stream.2,
         random_access: stream.3,
         members,
+        integrity,
     })
 }
 

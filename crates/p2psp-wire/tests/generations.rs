@@ -1,0 +1,155 @@
+//! Holds this crate against the golden vectors of whole generations in `tests/vectors/generations.json`, with the hash, the
+//! signature and the erasure code that the protocol names: what a second implementation must come to, step by step.
+#![cfg(test)]
+
+#[expect(dead_code, reason = "the reader of all vector files")]
+mod notation;
+
+use bytes::Bytes;
+use notation::{Case, cases, hash, hex, items};
+use p2psp_wire::{Chunk, Datagram, Hash, Manifest, Parity, limits::HASH_BYTES};
+use ring::{
+    digest::{SHA256, digest},
+    signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
+};
+use serde_json::Value;
+
+fn vectors() -> impl Iterator<Item = Case> {
+    cases(include_str!("vectors/generations.json")).into_iter()
+}
+
+fn truncated_sha256(bytes: &[u8]) -> Hash {
+    Hash(*digest(&SHA256, bytes).as_ref().first_chunk::<HASH_BYTES>().unwrap())
+}
+
+fn datagram(value: &Value) -> Datagram {
+    Datagram::decode(hex(value)).unwrap()
+}
+
+fn chunks(case: &Case) -> Vec<Chunk> {
+    let chunk = |value: &Value| {
+        let Datagram::Chunk(chunk) = datagram(value) else { panic!("{case}: no chunk") };
+        chunk
+    };
+    items(&case["chunks"]).iter().map(chunk).collect()
+}
+
+fn parity(case: &Case) -> Vec<Parity> {
+    let parity = |value: &Value| {
+        let Datagram::Parity(parity) = datagram(value) else { panic!("{case}: no parity") };
+        parity
+    };
+    items(&case["parity"]).iter().map(parity).collect()
+}
+
+fn manifest(case: &Case) -> Manifest {
+    let Datagram::Manifest(manifest) = datagram(&case["manifest"]) else { panic!("{case}: no manifest") };
+    manifest
+}
+
+fn shard(chunk: &Chunk) -> Vec<u8> {
+    [chunk.shard_prefix().as_slice(), &chunk.payload()].concat()
+}
+
+/// The generations themselves, without the cases about signatures alone.
+fn generations() -> impl Iterator<Item = Case> {
+    vectors().filter(|case| case.get("chunks").is_some())
+}
+
+#[test]
+fn a_manifest_lists_its_generation() {
+    for case in generations() {
+        let (chunks, parity, manifest) = (chunks(&case), parity(&case), manifest(&case));
+        let contents = manifest.contents();
+        assert_eq!(usize::from(contents.data_chunks), chunks.len(), "{case}");
+        assert_eq!(usize::from(contents.parity_chunks()), parity.len(), "{case}");
+        let shards: Vec<Vec<u8>> = chunks.iter().map(shard).collect();
+        let parity_shards: Vec<Bytes> = parity.iter().map(Parity::shard).collect();
+        let mut hashes: Vec<Hash> = shards.iter().map(|shard| truncated_sha256(shard)).collect();
+        hashes.extend(parity_shards.iter().map(|shard| truncated_sha256(shard)));
+        assert_eq!(contents.hashes, hashes, "{case}");
+        for (place, chunk) in (0_u8..).zip(&chunks) {
+            assert_eq!(chunk.number(), contents.first.plus(place.into()), "{case}");
+            assert_eq!(chunk.header().position, place, "{case}");
+        }
+        for (place, parity) in (contents.data_chunks..).zip(&parity) {
+            assert_eq!((parity.first(), parity.position()), (contents.first, place), "{case}");
+            assert_eq!(parity.time_us(), contents.closed.truncate(), "{case}");
+        }
+        let longest = shards.iter().map(Vec::len).max().unwrap();
+        assert_eq!(usize::from(contents.shard_bytes), longest.next_multiple_of(2), "{case}");
+        let filled: Vec<Vec<u8>> = shards
+            .into_iter()
+            .map(|mut shard| {
+                shard.resize(contents.shard_bytes.into(), 0);
+                shard
+            })
+            .collect();
+        assert_eq!(filled, items(&case["shards"]).iter().map(hex).collect::<Vec<_>>(), "{case}");
+        if !parity.is_empty() {
+            let made = reed_solomon_simd::encode(filled.len(), parity.len(), &filled).unwrap();
+            assert_eq!(made, parity_shards, "{case}");
+        }
+    }
+}
+
+#[test]
+fn what_is_lost_of_a_generation_comes_back() {
+    for case in generations() {
+        let (chunks, parity) = (chunks(&case), parity(&case));
+        let lost: Vec<usize> = items(&case["lost"]).iter().map(notation::number).collect();
+        if lost.is_empty() {
+            continue;
+        }
+        let filled: Vec<Bytes> = items(&case["shards"]).iter().map(hex).collect();
+        let left = filled.iter().enumerate().filter(|(place, _)| !lost.contains(place));
+        let parity_shards = parity.iter().map(Parity::shard).enumerate();
+        let restored = reed_solomon_simd::decode(chunks.len(), parity.len(), left, parity_shards).unwrap();
+        assert_eq!(restored.len(), lost.len(), "{case}");
+        for (place, shard) in restored {
+            let number = manifest(&case).first().plus(place as u64);
+            let chunk = Chunk::from_shard(number, u8::try_from(place).unwrap(), &shard);
+            assert_eq!(chunk.as_ref(), Ok(&chunks[place]), "{case}: chunk {place} bit for bit");
+        }
+    }
+}
+
+#[test]
+fn a_manifest_is_what_the_channel_signs() {
+    for case in generations() {
+        let seed = hex(&case["seed"]);
+        let key = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
+        let channel = notation::channel(&case["channel"]);
+        assert_eq!(key.public_key().as_ref(), channel.as_bytes(), "{case}");
+        let manifest = manifest(&case);
+        let text = manifest.contents().signed_text(channel);
+        assert_eq!(text, hex(&case["signed_text"]), "{case}");
+        assert_eq!(manifest.signature(), key.sign(&text).as_ref(), "{case}: Ed25519 is deterministic");
+        assert_eq!(truncated_sha256(&manifest.payload()), hash(&case["previous_of_the_next"]), "{case}");
+    }
+}
+
+/// Every manifest holds the hash of the one before it; the first one's is zeros.
+#[test]
+fn manifests_are_chained() {
+    let mut previous = Hash::default();
+    for case in generations() {
+        assert_eq!(manifest(&case).contents().previous, previous, "{case}");
+        previous = hash(&case["previous_of_the_next"]);
+    }
+}
+
+#[test]
+fn what_the_channel_did_not_sign_is_told_apart() {
+    let mut verified = Vec::new();
+    for case in vectors() {
+        let (channel, manifest) = (notation::channel(&case["channel"]), manifest(&case));
+        let text = manifest.contents().signed_text(channel);
+        let key = UnparsedPublicKey::new(&ED25519, channel.as_bytes());
+        let is_signed = key.verify(&text, &manifest.signature()).is_ok();
+        let expected = case.get("verifies").is_none_or(|verifies| verifies.as_bool().unwrap());
+        assert_eq!(is_signed, expected, "{case}");
+        verified.push(is_signed);
+    }
+    assert!(verified.contains(&true) && verified.contains(&false));
+}
