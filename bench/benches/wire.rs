@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use divan::{Bencher, black_box, counter::BytesCount};
 use p2psp_wire::{
-    ChannelId, ChannelLink, Chunk, ChunkHeader, ChunkNumber, Control, Epoch, FrameDecoder, Member,
-    NumberRange, PeerId, RosterDelta, Slot,
+    ChannelId, ChannelLink, Chunk, ChunkHeader, ChunkNumber, Control, Datagram, Epoch, FrameDecoder, Hash,
+    Manifest, ManifestContents, Member, NumberRange, PeerId, RosterDelta, Slot, StreamTime,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -59,7 +59,26 @@ fn chunk_new(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn chunk_decode(bencher: Bencher<'_, '_>) {
     let datagram = Chunk::new(header(), &PAYLOAD).expect("within limits").datagram().clone();
-    bencher.counter(BytesCount::new(datagram.len())).bench(|| Chunk::decode(black_box(&datagram).clone()));
+    bencher.counter(BytesCount::new(datagram.len())).bench(|| Datagram::decode(black_box(&datagram).clone()));
+}
+
+/// Every receiver takes a manifest apart, once for each generation: here one of 36 chunks and 4 of parity. Whether it is signed is
+/// another matter.
+#[divan::bench]
+fn manifest_decode(bencher: Bencher<'_, '_>) {
+    let contents = ManifestContents {
+        epoch: Epoch(1),
+        first: ChunkNumber::new(123_456).expect("within 48 bits"),
+        data_chunks: 36,
+        shard_bytes: 1138,
+        closed: StreamTime::from_micros(1_000_000),
+        previous: Hash::default(),
+        hashes: vec![Hash::default(); 40],
+    };
+    let origin = Slot::new(17).expect("a small slot");
+    let manifest = Manifest::new(contents, &[7; 64], origin).expect("within limits");
+    let datagram = manifest.datagram().clone();
+    bencher.counter(BytesCount::new(datagram.len())).bench(|| Datagram::decode(black_box(&datagram).clone()));
 }
 
 /// The splitter encodes a roster snapshot for a joiner.

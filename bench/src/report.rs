@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::team::Integrity;
+
 /// One team size. A figure is null when the run did not get far enough to have it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Row {
@@ -13,7 +15,7 @@ pub struct Row {
     pub continuity: Option<f64>,
     /// UDP payload bytes that the splitter sent, per byte of the stream.
     pub splitter_copies: Option<f64>,
-    /// Media bytes that the peers sent to one another, per media byte that they received.
+    /// Chunks of the stream that the peers sent to one another, per chunk that they received.
     pub peer_relay_ratio: Option<f64>,
     /// CPU seconds of the splitter per GB (10^9 bytes) delivered to all players.
     pub splitter_cpu_s_per_gb: Option<f64>,
@@ -76,6 +78,12 @@ pub struct Row {
     pub source_lag_ms_max: Option<f64>,
     /// Turns of the peers' loops per chunk that they received: how often a chunk wakes a process.
     pub peer_turns_per_chunk: Option<f64>,
+    /// Chunks that peers rebuilt from parity in the window.
+    pub rebuilt_chunks: Option<u64>,
+    /// How peers verified the stream: `manifest` or `none`.
+    pub integrity: Integrity,
+    /// Parity chunks of a generation.
+    pub parity_chunks: u8,
     /// Bits per second of the source.
     pub rate_bits_per_s: u64,
     /// Length of the window.
@@ -168,8 +176,12 @@ type Column = (&'static str, fn(&Row) -> String);
 /// # Errors
 /// The writer's.
 pub fn write_table(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
-    let columns: [Column; 15] = [
+    let columns: [Column; 16] = [
         ("peers", |row| row.peers.to_string()),
+        ("proof", |row| match row.integrity {
+            Integrity::Manifest => format!("sig+{}", row.parity_chunks),
+            Integrity::None => "none".into(),
+        }),
         ("cont %", |row| shown(row.continuity.map(|share| share * 100.0), 3)),
         ("split x", |row| shown(row.splitter_copies, 3)),
         ("relay", |row| shown(row.peer_relay_ratio, 3)),
@@ -253,6 +265,7 @@ mod tests {
         ];
         let places: Vec<usize> = keys.iter().map(|key| json.find(&format!("\"{key}\":")).unwrap()).collect();
         assert!(places.is_sorted(), "{json}");
+        assert!(json.contains(r#""integrity":"manifest","parity_chunks":0,"#), "{json}");
         assert!(json.starts_with(r#"{"peers":4,"continuity":1.0,"splitter_copies":null,"#), "{json}");
     }
 

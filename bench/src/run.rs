@@ -19,7 +19,7 @@ use crate::{
     source::{Clock, chunk_time},
     stamps::{CHUNK_BYTES, Layout},
     stats::{self, buckets_between, gain_in},
-    team::{Join, Plan, Team},
+    team::{Integrity, Join, Plan, Team},
 };
 
 /// After the window: what was made in it has come, or never will.
@@ -53,6 +53,10 @@ pub struct Options {
     pub floor: bool,
     /// The next peer starts when the one before plays, or after so long.
     pub join_interval: Duration,
+    /// How peers verify the stream.
+    pub integrity: Integrity,
+    /// Parity chunks of a generation.
+    pub parity_chunks: u8,
     /// More arguments for each peer.
     pub peer_arguments: Vec<String>,
     /// Whether this is a namespace of its own.
@@ -65,6 +69,11 @@ pub async fn run(peers: usize, options: &Options) -> Row {
         peers,
         cores: procfs::processors(),
         rate_bits_per_s: options.rate,
+        integrity: options.integrity,
+        parity_chunks: match options.integrity {
+            Integrity::Manifest => options.parity_chunks,
+            Integrity::None => 0,
+        },
         seconds: options.window.as_secs_f64(),
         own_namespace: options.own_namespace,
         ..Row::default()
@@ -97,6 +106,8 @@ async fn measure(
     let plan = Plan {
         binary: options.binary.clone(),
         rate: options.rate,
+        integrity: options.integrity,
+        parity_chunks: options.parity_chunks,
         peer_arguments: options.peer_arguments.clone(),
         team_size: peers + 2,
         join_interval: options.join_interval,
@@ -312,9 +323,9 @@ impl Span {
         row.splitter_cpu_s_per_gb = per_gb(self.before.splitter_cpu, self.after.splitter_cpu);
         row.peer_cpu_s_per_gb = per_gb(self.before.peers_cpu, self.after.peers_cpu);
         row.splitter_copies = ratio(self.splitter(|s| s.net.udp_bytes_out), self.splitter(|s| s.bytes_total));
-        row.peer_relay_ratio =
-            ratio(self.peers(|p| p.sent_bytes_total), self.peers(|p| p.received_bytes_total));
         let chunks = self.peers(|p| p.received_chunks_total);
+        row.peer_relay_ratio = ratio(self.peers(|p| p.sent_chunks_total), chunks);
+        row.rebuilt_chunks = Some(self.gained(|p| p.rebuilt_chunks_total));
         row.packets_per_chunk = ratio(self.peers(|p| p.net.udp_packets_out), chunks);
         row.peer_turns_per_chunk = ratio(self.peers(|p| p.net.turns), chunks);
         row.turn_chunks = Some(self.figures_after.splitter.turn_chunks);
@@ -341,20 +352,22 @@ impl Span {
         row.udp_buffer_drops = Some(self.namespace().udp_buffer_drops);
     }
 
+    /// What a counter of all peers gained between the readings, which are about a window apart.
+    fn gained(&self, of: impl Fn(&stats::Peer) -> u64) -> u64 {
+        let pairs = self.figures_before.peers.iter().zip(&self.figures_after.peers);
+        pairs.map(|(before, after)| of(after).saturating_sub(of(before))).sum()
+    }
+
     fn symptoms(&self, row: &Row) -> Symptoms {
-        let gained = |of: fn(&stats::Peer) -> u64| {
-            let pairs = self.figures_before.peers.iter().zip(&self.figures_after.peers);
-            pairs.map(|(before, after)| of(after).saturating_sub(of(before))).sum()
-        };
         let unsent = |s: &stats::Splitter| s.unsent_chunks_total + s.overflowed_chunks_total;
         Symptoms {
             busy: self.after.machine.busy_share_since(&self.before.machine),
             cores: [row.peers_cores, row.splitter_cores, row.bench_cores, row.other_load]
                 .map(Option::unwrap_or_default),
             udp_buffer_drops: self.namespace().udp_buffer_drops,
-            expired_chunks: gained(|p| p.expired_chunks_total),
-            queue_drops: gained(|p| p.net.chunks_dropped_full),
-            late_chunks: gained(|p| p.late_chunks_total),
+            expired_chunks: self.gained(|p| p.expired_chunks_total),
+            queue_drops: self.gained(|p| p.net.chunks_dropped_full),
+            late_chunks: self.gained(|p| p.late_chunks_total),
             unsent_chunks: unsent(&self.figures_after.splitter) - unsent(&self.figures_before.splitter),
             ..Symptoms::default()
         }

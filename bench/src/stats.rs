@@ -76,10 +76,10 @@ pub struct Peer {
     pub delay_buckets_us: Vec<(u64, u64)>,
     /// Chunks received, each once.
     pub received_chunks_total: u64,
-    /// Payload bytes received, each chunk once.
-    pub received_bytes_total: u64,
-    /// Payload bytes relayed.
-    pub sent_bytes_total: u64,
+    /// Chunks relayed, one for each teammate.
+    pub sent_chunks_total: u64,
+    /// Chunks rebuilt from parity.
+    pub rebuilt_chunks_total: u64,
     /// Copies not sent because they had become too old.
     pub expired_chunks_total: u64,
     /// Chunks that did not come in time.

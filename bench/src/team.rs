@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::ValueEnum;
+use serde::Serialize;
 use tokio::{
     sync::watch,
     task::{JoinHandle, spawn_local},
@@ -29,6 +31,28 @@ const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(20);
 /// Most time for a program to leave.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 
+/// How peers verify the stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Integrity {
+    /// By signed manifests.
+    #[default]
+    Manifest,
+    /// Not at all, so that nothing can be rebuilt either: what the rest costs.
+    None,
+}
+
+impl Integrity {
+    /// As the program's settings name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::None => "none",
+        }
+    }
+}
+
 /// What every team of a run has in common.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -36,6 +60,10 @@ pub struct Plan {
     pub binary: PathBuf,
     /// Bits per second of the source.
     pub rate: u64,
+    /// How peers verify the stream.
+    pub integrity: Integrity,
+    /// Parity chunks of a generation.
+    pub parity_chunks: u8,
     /// More arguments for each peer.
     pub peer_arguments: Vec<String>,
     /// Most peers at once.
@@ -166,6 +194,7 @@ impl Team {
                 "--log-level",
                 "warn",
             ])
+            .args((self.plan.integrity == Integrity::None).then_some("--allow-unsigned"))
             .args(&self.plan.peer_arguments);
         let mut process = Process::start(name, command, Some(Stdio::null()), directory)?;
         let authority = process.hear::<stats::PeerReady>(READY_WITHIN).await?.authority().to_owned();
@@ -203,6 +232,10 @@ impl Splitter {
             "warn",
             "--team-size",
             &plan.team_size.to_string(),
+            "--integrity",
+            plan.integrity.name(),
+            "--parity",
+            &plan.parity_chunks.to_string(),
         ]);
         let mut process = Process::start("splitter", command, Some(input), directory)?;
         let link = process.hear::<stats::SplitterReady>(READY_WITHIN).await?.link;

@@ -9,6 +9,7 @@
 pub mod bytes;
 pub mod cli;
 pub mod http;
+pub mod network;
 pub mod noise;
 pub mod player;
 pub mod process;
@@ -16,4 +17,5 @@ pub mod procfs;
 pub mod publish;
 pub mod team;
 pub mod ts;
+pub mod viewer;
 pub mod wait;

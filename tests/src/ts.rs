@@ -123,6 +123,12 @@ impl Muxer {
     }
 }
 
+/// Whether a packet carries a piece of the picture: no two of those are alike.
+#[must_use]
+pub fn is_picture(packet: &[u8]) -> bool {
+    packet.len() == PACKET_BYTES && packet[1] & 0x1F == high(VIDEO_PID) && packet[2] == low(VIDEO_PID)
+}
+
 /// Packets of a stream, seven a datagram as is usual for UDP.
 pub fn datagrams(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
     stream.chunks(7 * PACKET_BYTES)
@@ -176,7 +182,7 @@ mod tests {
         let stream = Recipe::default().make();
         let mut packets: Vec<&[u8]> = stream
             .chunks(PACKET_BYTES)
-            .filter(|packet| packet[2] == 0 && packet[1] & 0x1F == 1)
+            .filter(|packet| is_picture(packet))
             .map(|packet| &packet[40..])
             .collect();
         let count = packets.len();

@@ -15,6 +15,7 @@ use p2psp_bench::{
     host::{self, Place},
     report::{Row, write_table},
     run::{self, Options},
+    team::Integrity,
 };
 use tokio::task::LocalSet;
 
@@ -50,6 +51,12 @@ struct Arguments {
     /// The program to measure [default: built now from this workspace, or the one beside this program]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// How peers verify the stream
+    #[arg(long, value_name = "WAY", default_value = "manifest")]
+    integrity: Integrity,
+    /// Parity chunks of a generation; without manifests there are none
+    #[arg(long, value_name = "CHUNKS", default_value_t = 4, value_parser = clap::value_parser!(u8).range(0..=16))]
+    parity: u8,
     /// One more argument for every peer; may be given more than once, as --peer-arg=--delay=1s
     #[arg(long = "peer-arg", value_name = "ARG", allow_hyphen_values = true)]
     peer_arguments: Vec<String>,
@@ -111,6 +118,8 @@ fn bench(mut arguments: Arguments) -> Result<ExitCode, BenchError> {
         joins: arguments.joins.into(),
         floor: !arguments.no_floor,
         join_interval: Duration::from_millis(arguments.join_interval_ms.into()),
+        integrity: arguments.integrity,
+        parity_chunks: arguments.parity,
         peer_arguments: arguments.peer_arguments,
         own_namespace,
     };

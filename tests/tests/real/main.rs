@@ -1,5 +1,6 @@
 //! Other people's programs on both ends: ffmpeg, curl and Icecast bring streams in; ffprobe, mpv and Chromium play what peers
-//! give out. Each test fails, and does not pass, where its program is not installed: `.ci/run real` installs them all.
+//! give out. And networks that lose packets, with members that die in them. Each test fails, and does not pass, where its
+//! program is not installed: `.ci/run packages` installs them all.
 
 #[cfg(test)]
 mod clips;
@@ -7,6 +8,8 @@ mod clips;
 mod icecast;
 #[cfg(test)]
 mod players;
+#[cfg(test)]
+mod recovery;
 #[cfg(test)]
 mod senders;
 #[cfg(test)]
