@@ -3,7 +3,7 @@
 
 use crate::Rng;
 use bytes::Bytes;
-use p2psp_core::Instant;
+use p2psp_core::{Instant, ParityPolicy};
 use p2psp_wire::{ChunkNumber, limits::PAYLOAD_BYTES_MAX};
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ pub struct StreamSpec {
     pub random_access_every: u64,
     /// When the first chunk comes.
     pub start: Instant,
-    /// Signed, with so many parity chunks a generation; `None` sends it bare.
-    pub parity_chunks: Option<u8>,
+    /// Signed, with this much redundancy; `None` sends it bare.
+    pub parity: Option<ParityPolicy>,
 }
 
 impl StreamSpec {
@@ -34,7 +34,7 @@ impl StreamSpec {
             payload_bytes: 1128,
             random_access_every: u64::from(chunks_per_second),
             start: Instant::ORIGIN,
-            parity_chunks: None,
+            parity: None,
         }
     }
 

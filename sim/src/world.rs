@@ -128,8 +128,7 @@ impl World {
         let key = SigningKey::from_seed(&self.key());
         let channel = key.as_ref().and_then(SigningKey::channel).unwrap_or(ChannelId::new([0; 32]));
         let mut config = SplitterConfig::new(channel, Epoch(1), self.unix_us());
-        config.protection =
-            key.zip(stream.parity_chunks).map(|(key, parity_chunks)| Protection { key, parity_chunks });
+        config.protection = key.zip(stream.parity).map(|(key, parity)| Protection { key, parity });
         tune(&mut config);
         let offset = self.rng.span(CLOCK_OFFSET_MAX);
         let mut machine = Splitter::new(config, self.now + offset);
@@ -158,7 +157,7 @@ impl World {
         let mut config = PeerConfig::new(channel, vec![splitter.address()]);
         config.origin_unix_us = WORLD_BEGIN_UNIX_US - micros(offset);
         config.allow_unsigned =
-            self.shared.streams.get(team.0).is_none_or(|stream| stream.spec.parity_chunks.is_none());
+            self.shared.streams.get(team.0).is_none_or(|stream| stream.spec.parity.is_none());
         tune(&mut config);
         let (id, window_chunks) = (PeerId::new(self.key()), config.window_chunks);
         let machine = Box::new(Peer::new(config, id, self.rng.next(), self.now + offset));

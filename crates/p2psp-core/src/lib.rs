@@ -34,5 +34,7 @@ pub use machine::{
 pub use peer::{LeftReason, Peer, PeerConfig, PeerEvent, PeerStats, RelayPolicy};
 pub use protect::SigningKey;
 pub use slots::SlotSet;
-pub use splitter::{IngestError, Protection, Splitter, SplitterConfig, SplitterEvent, SplitterStats};
+pub use splitter::{
+    IngestError, ParityPolicy, Protection, Splitter, SplitterConfig, SplitterEvent, SplitterStats,
+};
 pub use time::Instant;

@@ -98,6 +98,8 @@ struct Seat {
     server: Server,
     watch: Watch,
     lost: Lost,
+    /// When repairs are reported next (R-GEN-8).
+    tell_at: Instant,
     /// View of the snapshot, and the newest view.
     view: Option<(u64, u64)>,
     joined: Instant,
@@ -111,7 +113,7 @@ struct Lost {
     report_at: Option<Instant>,
 }
 
-/// How often losses are reported.
+/// How often losses and repairs are reported.
 const LOST_SPAN: Duration = Duration::from_secs(1);
 /// Losses remembered for the next report; more are still counted.
 const LOST_MAX: usize = 512;
@@ -249,6 +251,14 @@ impl Peer {
 
     fn report_tick(&mut self, now: Instant) {
         let Some(seat) = &mut self.seat else { return };
+        if seat.tell_at <= now {
+            seat.tell_at = now + LOST_SPAN;
+            let (chunks_due, chunks_missing) = seat.belief.tell(seat.playout.next_number());
+            if let Some(link) = self.life.splitter_link().filter(|_| chunks_due > 0) {
+                let message = Control::Report { chunks_due, chunks_missing };
+                self.outbox.push_back(Output::Control { link, message });
+            }
+        }
         if seat.lost.report_at.is_none_or(|at| at > now) {
             return;
         }
@@ -325,6 +335,7 @@ impl Peer {
             consider(wake(seat.start.deadline(), Timer::Pull));
             consider(wake(seat.belief.deadline(), Timer::Pull));
             consider(wake(seat.lost.report_at, Timer::Report));
+            consider(wake(Some(seat.tell_at), Timer::Report));
             // A spent uplink wakes us itself; until then time alone relays nothing.
             consider(wake(seat.relay.deadline().filter(|_| !self.uplink_blocked), Timer::Relay));
             if let Step::Wait(at) = seat.playout.step(now, &seat.window, edge) {

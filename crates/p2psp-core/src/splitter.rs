@@ -8,6 +8,7 @@ mod config;
 mod generation;
 mod give;
 mod inputs;
+mod losses;
 mod members;
 mod roster;
 mod schedule;
@@ -15,7 +16,7 @@ mod schedule;
 mod tests;
 mod turns;
 
-pub use config::{IngestError, Protection, SplitterConfig, SplitterEvent, SplitterStats};
+pub use config::{IngestError, ParityPolicy, Protection, SplitterConfig, SplitterEvent, SplitterStats};
 
 use crate::{
     CloseCode, Instant, LinkId, Machine, Output, Timer, Wake, guard::Guard, machine::Input, serve::Server,
@@ -23,6 +24,7 @@ use crate::{
 };
 use bytes::Bytes;
 use generation::Generations;
+use losses::Losses;
 use members::Members;
 use p2psp_wire::{
     ChunkNumber, Control, DepartureReason, GoodbyeReason, Manifest, PeerId, Slot, StreamHeader, StreamTime,
@@ -61,6 +63,7 @@ pub struct Splitter {
     ready_untold: BTreeMap<Slot, u16>,
     window: Window,
     generations: Option<Generations>,
+    losses: Losses,
     /// Manifests of the generations in the window, by first number.
     manifests: BTreeMap<ChunkNumber, Manifest>,
     server: Server,
@@ -102,6 +105,7 @@ impl Splitter {
                 .protection
                 .clone()
                 .map(|protection| Generations::new(protection, config.epoch)),
+            losses: Losses::default(),
             manifests: BTreeMap::new(),
             server: Server::default(),
             next_number: ChunkNumber::ZERO,
@@ -186,6 +190,7 @@ impl Splitter {
                 .unwrap_or(u16::MAX),
             turn_chunks: u16::try_from(self.turns.chunks()).unwrap_or(u16::MAX),
             next_number: self.next_number,
+            parity_chunks: self.generations.as_ref().map_or(0, Generations::given),
             ..self.stats
         }
     }
@@ -248,6 +253,7 @@ impl Splitter {
         let Some(member) = self.members.unseat(now, slot) else { return };
         self.roster.on_left(now, slot, reason);
         self.ready_untold.remove(&slot);
+        self.losses.forget(slot);
         self.outbox.push_back(Output::Event(SplitterEvent::Departed { peer: member.peer, slot, reason }));
         match reason {
             DepartureReason::Goodbye => self.stats.goodbyes += 1,

@@ -71,6 +71,13 @@ pub enum Control {
         /// At most [`SLOTS_MAX`](crate::limits::SLOTS_MAX) origins.
         origins: Vec<Slot>,
     },
+    /// Peer to splitter: how many chunks of what came due did not come by themselves (R-GEN-8).
+    Report {
+        /// Chunks of the generations that came due since the last report.
+        chunks_due: u32,
+        /// How many of them were rebuilt, pulled or lost; no more than `chunks_due`.
+        chunks_missing: u32,
+    },
     /// A message of a newer revision, skipped (R-CTRL-3).
     Unknown,
 }

@@ -6,7 +6,7 @@ use super::{
     lab::{Lab, Setup, fixed},
 };
 use crate::{Loss, NetworkConfig, Report, StreamSpec};
-use p2psp_core::PeerStats;
+use p2psp_core::{ParityPolicy, PeerStats};
 use p2psp_wire::limits::{HASH_BYTES, SIGNATURE_BYTES};
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ const UPLINK: u64 = 20_000_000;
 struct Case {
     name: &'static str,
     loss: Loss,
-    parity_chunks: u8,
     continuity: f64,
     overhead: f64,
 }
@@ -25,30 +24,19 @@ struct Case {
 /// Loss on every link, independent and in runs of 50.
 pub(super) fn loss(seed: u64, size: Size, report: &mut Report) {
     let (peers, seconds) = if size == Size::Full { (64, 60) } else { (16, 8) };
-    let iid = |name, mean, parity_chunks, continuity, overhead| Case {
-        name,
-        loss: Loss::Independent(mean),
-        parity_chunks,
-        continuity,
-        overhead,
-    };
+    let iid =
+        |name, mean, continuity, overhead| Case { name, loss: Loss::Independent(mean), continuity, overhead };
     let bursts = Loss::Bursts { mean: 0.02, length: 50.0 };
     let cases = [
-        iid("0.5 %", 0.005, 2, 0.9999, 0.12),
-        iid("2 %", 0.02, 4, 0.9999, 0.20),
-        Case {
-            name: "2 % in runs of 50",
-            loss: bursts,
-            parity_chunks: 4,
-            continuity: 0.9999,
-            overhead: 0.20,
-        },
-        iid("5 %", 0.05, 8, 0.999, 0.40),
-        iid("10 %", 0.10, 16, 0.99, 0.60),
+        iid("0.5 %", 0.005, 0.9999, 0.12),
+        iid("2 %", 0.02, 0.9999, 0.20),
+        Case { name: "2 % in runs of 50", loss: bursts, continuity: 0.9999, overhead: 0.20 },
+        iid("5 %", 0.05, 0.999, 0.40),
+        iid("10 %", 0.10, 0.99, 0.60),
     ];
     report.line(format!("{peers} peers, {CHUNKS_PER_SECOND} chunks/s, {seconds} s for each case"));
     for case in cases {
-        let mut lab = team(seed, peers, case.loss, case.parity_chunks, |_| ());
+        let mut lab = team(seed, peers, case.loss, ParityPolicy::Adaptive, |_| ());
         lab.run_to(Duration::from_secs(seconds));
         let stats = lab.stats();
         let (played, lost) = lab.played_and_lost();
@@ -62,7 +50,7 @@ pub(super) fn loss(seed: u64, size: Size, report: &mut Report) {
         let total = |count: fn(&PeerStats) -> u64| stats.iter().map(count).sum::<u64>();
         let splitter = lab.world.splitter_stats(lab.team);
         report.line(format!(
-            "{}: {} rebuilt, {} healed, {} asked, {} lost; splitter sent {:.3} copies and served {}",
+            "{}: {} rebuilt, {} healed, {} asked, {} lost; splitter sent {:.3} copies and served {}; {} parity chunks at the end",
             case.name,
             total(|s| s.chunks_rebuilt),
             total(|s| s.chunks_healed),
@@ -70,6 +58,7 @@ pub(super) fn loss(seed: u64, size: Size, report: &mut Report) {
             total(|s| s.chunks_lost),
             splitter.bytes_sent as f64 / splitter.bytes_in.max(1) as f64,
             splitter.chunks_served,
+            splitter.parity_chunks,
         ));
         report.figure(&format!("continuity_{}", case.name), continuity);
         report.at_most(
@@ -84,7 +73,7 @@ pub(super) fn loss(seed: u64, size: Size, report: &mut Report) {
 /// A tenth of the team dies in one instant: the others are at full quality again within a second.
 pub(super) fn mass_death(seed: u64, size: Size, report: &mut Report) {
     let peers = if size == Size::Full { 64 } else { 20 };
-    let mut lab = team(seed, peers, Loss::None, 8, |_| ());
+    let mut lab = team(seed, peers, Loss::None, ParityPolicy::Adaptive, |_| ());
     lab.run_to(Duration::from_secs(5));
     let dead: Vec<_> = lab.peers.drain(..peers / 10).collect();
     for peer in dead {
@@ -107,14 +96,11 @@ fn team(
     seed: u64,
     peers: usize,
     loss: Loss,
-    parity_chunks: u8,
+    parity: ParityPolicy,
     tune: impl Fn(&mut p2psp_core::PeerConfig),
 ) -> Lab {
-    let stream = StreamSpec {
-        payload_bytes: 1024,
-        parity_chunks: Some(parity_chunks),
-        ..StreamSpec::new(CHUNKS_PER_SECOND)
-    };
+    let stream =
+        StreamSpec { payload_bytes: 1024, parity: Some(parity), ..StreamSpec::new(CHUNKS_PER_SECOND) };
     let network = NetworkConfig { latency: fixed(20, 20), loss, ..NetworkConfig::default() };
     Setup { network, perfect: false, seed, peers, stream, uplink: Some(UPLINK) }
         .build(|_, config| tune(config))

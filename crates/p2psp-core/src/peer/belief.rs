@@ -75,6 +75,9 @@ struct Generation {
     /// When it is looked at next; a look before that, for what came meanwhile, asks for nothing.
     look_at: Instant,
     looks: u8,
+    /// Which places' chunks came by themselves, a bit each.
+    came: u64,
+    is_told: bool,
 }
 
 #[derive(Debug)]
@@ -98,6 +101,8 @@ pub(super) struct Belief {
     looks: BTreeSet<(Instant, ChunkNumber)>,
     held: BTreeMap<ChunkNumber, Held>,
     parity: BTreeMap<(ChunkNumber, u8), (Parity, LinkId)>,
+    /// Generations before this one are not reported; none is where there is none.
+    tell_from: Option<ChunkNumber>,
 }
 
 impl Belief {
@@ -111,7 +116,35 @@ impl Belief {
             looks: BTreeSet::new(),
             held: BTreeMap::new(),
             parity: BTreeMap::new(),
+            tell_from: None,
         }
+    }
+
+    /// From this chunk on the whole team sends to this member: what is missing then was lost.
+    pub(super) fn tell_from(&mut self, number: ChunkNumber) {
+        self.tell_from.get_or_insert(number);
+    }
+
+    /// A chunk came by itself, maybe after it was rebuilt: then it was late, not lost.
+    pub(super) fn on_came(&mut self, number: ChunkNumber) {
+        if let Some(generation) = self.generation_of_mut(number) {
+            generation.came |= 1_u64 << number.since(generation.manifest.first()).min(63);
+        }
+    }
+
+    /// How many chunks the generations had that the play-out has left behind since the last call, and how many of them did not
+    /// come by themselves (R-GEN-8).
+    pub(super) fn tell(&mut self, from: ChunkNumber) -> (u32, u32) {
+        let (mut due, mut missing) = (0, 0);
+        for (first, generation) in self.generations.range_mut(..from) {
+            let chunks = generation.manifest.contents().data_chunks;
+            if !generation.is_told && first.plus(chunks.into()) <= from {
+                generation.is_told = true;
+                due += u32::from(chunks);
+                missing += u32::from(chunks) - generation.came.count_ones().min(chunks.into());
+            }
+        }
+        (due, missing)
     }
 
     /// Whether this chunk waits for its manifest.
@@ -169,7 +202,12 @@ impl Belief {
     }
 
     /// A manifest came: if the channel's key signed it, whatever waited for it is judged.
-    pub(super) fn on_manifest(&mut self, now: Instant, manifest: &Manifest) -> (Verdict, Resolved) {
+    pub(super) fn on_manifest(
+        &mut self,
+        now: Instant,
+        manifest: &Manifest,
+        window: &Window,
+    ) -> (Verdict, Resolved) {
         let (contents, mut resolved) = (manifest.contents(), Resolved::default());
         if self.integrity == Integrity::None || self.generations.contains_key(&contents.first) {
             return (Verdict::Known, resolved);
@@ -187,11 +225,21 @@ impl Belief {
             is_settled: false,
             look_at,
             looks: 0,
+            came: 0,
+            // Who is not linked with everybody yet misses what nobody has lost.
+            is_told: self.tell_from.is_none_or(|from| contents.first < from),
         };
+        // Own turns are believed without a manifest.
+        for position in 0..contents.data_chunks {
+            if window.contains(contents.first.plus(position.into())) {
+                generation.came |= 1 << position;
+            }
+        }
         let numbers = contents.first..contents.first.plus(contents.data_chunks.into());
         let waiting: Vec<ChunkNumber> = self.held.range(numbers).map(|(number, _)| *number).collect();
         for Held { chunk, link, .. } in waiting.iter().filter_map(|number| self.held.remove(number)) {
             if generation.lists(&chunk) {
+                generation.came |= 1 << chunk.header().position;
                 resolved.believed.push((chunk, link));
             } else {
                 resolved.culprits.push(link);
@@ -274,6 +322,12 @@ impl Belief {
         held.ask_at = now + MANIFEST_STEP;
         held.asked += 1;
         Some((number.minus(held.chunk.header().position.into()), held.asked - 1))
+    }
+
+    fn generation_of_mut(&mut self, number: ChunkNumber) -> Option<&mut Generation> {
+        let (_, generation) = self.generations.range_mut(..=number).next_back()?;
+        let contents = generation.manifest.contents();
+        (number.since(contents.first) < u64::from(contents.data_chunks)).then_some(generation)
     }
 
     fn generation_of(&self, number: ChunkNumber) -> Option<&Generation> {

@@ -79,6 +79,7 @@ impl Peer {
         let waited = now.since(seat.joined) >= READY_WAIT;
         if up * 4 >= known * 3 || (waited && (up > 0 || seat.team.len() == 0)) {
             seat.ready_sent = true;
+            seat.belief.tell_from(seat.edge.number());
             let teammates = u16::try_from(up).unwrap_or(u16::MAX);
             self.send(link, Control::Ready { teammates });
         }
@@ -145,6 +146,7 @@ impl Peer {
             | Control::Prune { .. }
             | Control::Lost { .. }
             | Control::Pull { .. }
+            | Control::Report { .. }
             | Control::Silent { .. } => self.violation(link, "a message that a splitter does not send"),
         }
     }
@@ -244,6 +246,7 @@ impl Peer {
                 | Control::StreamHeader(_)
                 | Control::Ready { .. }
                 | Control::Lost { .. }
+                | Control::Report { .. }
                 | Control::Silent { .. },
                 _,
             ) => self.violation(link, "a message that a teammate does not send"),

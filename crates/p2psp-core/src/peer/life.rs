@@ -149,6 +149,7 @@ impl Peer {
             server: Server::default(),
             watch: Watch::new(now),
             lost: Lost::default(),
+            tell_at: now,
             view: None,
             joined: now,
             ready_sent: false,

@@ -161,6 +161,9 @@ impl Peer {
             }
             (Right::Origin | Right::Proxy | Right::Pull, _) => {}
         }
+        if right != Right::Pull {
+            seat.belief.on_came(number);
+        }
         // R-RELAY-6: what is played already, held already, or far ahead goes nowhere.
         if number < seat.playout.next_number() {
             self.stats.chunks_late += 1;
@@ -265,7 +268,7 @@ impl Peer {
         sorted: &mut Sorted,
     ) -> bool {
         let Some(seat) = &mut self.seat else { return false };
-        let (verdict, resolved) = seat.belief.on_manifest(now, manifest);
+        let (verdict, resolved) = seat.belief.on_manifest(now, manifest, &seat.window);
         match verdict {
             Verdict::Believed => self.stats.manifests_received += 1,
             Verdict::Bad => sorted.culprits.push(sender.link),

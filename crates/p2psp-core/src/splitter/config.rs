@@ -28,9 +28,18 @@ pub struct SplitterConfig {
 pub struct Protection {
     /// The channel's key.
     pub key: SigningKey,
-    /// Parity chunks for each generation, at most [`limits::PARITY_CHUNKS_MAX`]; never fewer than a turn has chunks, unless
-    /// zero, which sends none.
-    pub parity_chunks: u8,
+    /// How much redundancy goes with each generation.
+    pub parity: ParityPolicy,
+}
+
+/// How many parity chunks a generation gets (R-GEN-3, R-GEN-8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ParityPolicy {
+    /// What the loss that members report asks for: 2, 4, 8, 12 or 16.
+    #[default]
+    Adaptive,
+    /// As many as this, at most [`limits::PARITY_CHUNKS_MAX`]; never fewer than a turn has chunks, unless zero, which sends none.
+    Fixed(u8),
 }
 
 impl SplitterConfig {
@@ -135,6 +144,10 @@ pub struct SplitterStats {
     pub silenced: u64,
     /// Chunks that members reported lost.
     pub chunks_reported_lost: u64,
+    /// Chunks that members report as not having come by themselves: rebuilt, pulled or lost.
+    pub chunks_reported_missing: u64,
+    /// Parity chunks that the newest generation got.
+    pub parity_chunks: u8,
     /// Malformed input.
     pub malformed: u64,
     /// Links hung up for breaking a rule.

@@ -1,7 +1,7 @@
 //! Groups chunks into generations (R-GEN-1): counts positions, and at the close of each makes its parity chunks and its signed
 //! manifest. Chunks do not wait for it: they have gone out by then.
 
-use super::config::Protection;
+use super::config::{ParityPolicy, Protection};
 use crate::{Instant, protect};
 use p2psp_wire::{
     ChannelId, Chunk, ChunkNumber, Epoch, Hash, ManifestContents, StreamTime,
@@ -33,6 +33,10 @@ pub(super) struct Generations {
     opened: Instant,
     previous: Hash,
     owed: VecDeque<Owed>,
+    /// What the members' losses ask for.
+    parity_chunks: u8,
+    /// What the newest generation got.
+    given: u8,
 }
 
 impl Generations {
@@ -45,7 +49,24 @@ impl Generations {
             opened: Instant::ORIGIN,
             previous: Hash([0; p2psp_wire::limits::HASH_BYTES]),
             owed: VecDeque::new(),
+            parity_chunks: super::losses::PARITY_STEPS[0],
+            given: 0,
         }
+    }
+
+    /// The losses ask for this many parity chunks from the next generation on.
+    pub(super) const fn set_parity(&mut self, parity_chunks: u8) {
+        self.parity_chunks = parity_chunks;
+    }
+
+    /// Parity chunks of the newest generation.
+    pub(super) const fn given(&self) -> u8 {
+        self.given
+    }
+
+    /// How many chunks a generation has that the source fills.
+    pub(super) const fn data_chunks(&self) -> u8 {
+        self.data_chunks
     }
 
     /// The place of the next chunk.
@@ -81,13 +102,18 @@ impl Generations {
 
     /// Closes the open generation: parity first, then the manifest that lists it.
     pub(super) fn close(&mut self, time: StreamTime, turn_chunks: u64) {
+        let parity_chunks = self.parity_chunks;
         let chunks = std::mem::take(&mut self.open);
         let Some(first) = chunks.first().map(Chunk::number) else { return };
-        let wanted = u64::from(self.protection.parity_chunks).max(turn_chunks).min(PARITY_CHUNKS_MAX.into());
-        let parity_chunks =
-            if self.protection.parity_chunks == 0 { 0 } else { usize::try_from(wanted).unwrap_or(0) };
+        let wanted = match self.protection.parity {
+            ParityPolicy::Fixed(0) => 0,
+            ParityPolicy::Fixed(fixed) => turn_chunks.max(fixed.into()),
+            ParityPolicy::Adaptive => turn_chunks.max(parity_chunks.into()),
+        };
+        let parity_chunks = usize::try_from(wanted.min(PARITY_CHUNKS_MAX.into())).unwrap_or(0);
         let shard_bytes = protect::shard_bytes(&chunks);
         let parity = protect::encode(&chunks, parity_chunks, shard_bytes);
+        self.given = u8::try_from(parity.len()).unwrap_or(PARITY_CHUNKS_MAX);
         let mut hashes: Vec<Hash> = chunks.iter().map(protect::hash_chunk).collect();
         hashes.extend(parity.iter().map(|shard| protect::hash_bytes(shard)));
         let data_chunks = u8::try_from(chunks.len()).unwrap_or(DATA_CHUNKS_MAX);

@@ -45,9 +45,22 @@ impl Splitter {
                 self.stats.chunks_reported_lost += ranges.iter().map(|range| range.chunks()).sum::<u64>();
             }
             (Control::Silent { origins }, Some(reporter)) => self.on_silent(now, reporter, &origins),
+            (Control::Report { chunks_due, chunks_missing }, Some(slot)) => {
+                self.stats.chunks_reported_missing += u64::from(chunks_missing);
+                let members = self.members.iter().filter(|(_, member)| member.ready).count();
+                if let Some(open) = &mut self.generations {
+                    let data_chunks = open.data_chunks();
+                    let (due, missing) = (chunks_due, chunks_missing);
+                    open.set_parity(self.losses.on_report(now, slot, due, missing, data_chunks, members));
+                }
+            }
             // Goodbyes and reports may cross with the splitter's own goodbye.
             (
-                Control::Goodbye(_) | Control::Lost { .. } | Control::Silent { .. } | Control::Pull { .. },
+                Control::Goodbye(_)
+                | Control::Lost { .. }
+                | Control::Silent { .. }
+                | Control::Report { .. }
+                | Control::Pull { .. },
                 None,
             )
             | (Control::Unknown, _) => {}

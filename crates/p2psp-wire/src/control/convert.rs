@@ -56,6 +56,10 @@ impl From<&Control> for wire::Frame {
                 ranges: from_ranges(ranges),
                 retry_after_ms: *retry_after_ms,
             })),
+            Control::Report { chunks_due, chunks_missing } => Some(Kind::Report(wire::Report {
+                chunks_due: *chunks_due,
+                chunks_missing: (*chunks_missing).min(*chunks_due),
+            })),
             Control::Unknown => None,
         };
         Self { kind }
@@ -109,6 +113,12 @@ impl TryFrom<wire::Frame> for Control {
                 ranges: ranges(&choke.ranges, "choke.ranges")?,
                 retry_after_ms: choke.retry_after_ms,
             },
+            Some(Kind::Report(wire::Report { chunks_due, chunks_missing })) => {
+                if chunks_missing > chunks_due {
+                    return Err(DecodeError::Invalid("report.chunks_missing"));
+                }
+                Self::Report { chunks_due, chunks_missing }
+            }
         })
     }
 }

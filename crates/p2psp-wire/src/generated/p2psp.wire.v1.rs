@@ -2,7 +2,7 @@
 /// One length-delimited frame on the control stream.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Frame {
-    #[prost(oneof = "frame::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    #[prost(oneof = "frame::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
     pub kind: ::core::option::Option<frame::Kind>,
 }
 /// Nested message and enum types in `Frame`.
@@ -37,6 +37,8 @@ pub mod frame {
         Choke(super::Choke),
         #[prost(message, tag = "14")]
         Silent(super::Silent),
+        #[prost(message, tag = "15")]
+        Report(super::Report),
     }
 }
 /// Peer to splitter, first frame on that link: asks for a seat (R-JOIN-1).
@@ -228,6 +230,15 @@ pub struct Choke {
 pub struct Silent {
     #[prost(uint32, repeated, tag = "1")]
     pub origins: ::prost::alloc::vec::Vec<u32>,
+}
+/// Peer to splitter, once a second: how much of the generations that came due since the last report had to be repaired
+/// (R-GEN-8). No more are missing than due.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Report {
+    #[prost(uint32, tag = "1")]
+    pub chunks_due: u32,
+    #[prost(uint32, tag = "2")]
+    pub chunks_missing: u32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -1,7 +1,7 @@
 //! Signed generations: what is believed, what is rebuilt, and what a liar gets.
 
 use crate::{
-    Input, PeerEvent, Protection,
+    Input, ParityPolicy, PeerEvent, Protection,
     lab::{Lab, SPLITTER, key, signing_key},
     peer::LeftReason,
 };
@@ -11,7 +11,7 @@ use std::time::Duration;
 const CHUNK: Duration = Duration::from_millis(5);
 
 fn team(peers: usize, parity_chunks: u8) -> Lab {
-    let protection = Protection { key: signing_key(), parity_chunks };
+    let protection = Protection { key: signing_key(), parity: ParityPolicy::Fixed(parity_chunks) };
     let mut lab = Lab::new(|config| config.protection = Some(protection));
     for _ in 0..peers {
         lab.add_peer(|config| config.allow_unsigned = false);
