@@ -63,6 +63,8 @@ pub struct Peer {
     link_deadlines: BTreeSet<(Instant, LinkId)>,
     /// What the splitter told at the last join; kept while it is away.
     seat: Option<Seat>,
+    /// Who sent what a manifest does not list: no link with them, whatever seat they take.
+    shunned: BTreeSet<PeerId>,
     outbox: VecDeque<Output<PeerEvent>>,
     uplink_blocked: bool,
     delays: DelayHistogram,
@@ -131,6 +133,7 @@ impl Peer {
             links: BTreeMap::new(),
             link_deadlines: BTreeSet::new(),
             seat: None,
+            shunned: BTreeSet::new(),
             outbox: VecDeque::new(),
             uplink_blocked: false,
             delays: DelayHistogram::default(),

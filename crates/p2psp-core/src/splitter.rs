@@ -5,6 +5,7 @@
 
 mod admission;
 mod config;
+mod court;
 mod generation;
 mod give;
 mod inputs;
@@ -23,6 +24,7 @@ use crate::{
     window::Window,
 };
 use bytes::Bytes;
+use court::Court;
 use generation::Generations;
 use losses::Losses;
 use members::Members;
@@ -64,6 +66,7 @@ pub struct Splitter {
     window: Window,
     generations: Option<Generations>,
     losses: Losses,
+    court: Court,
     /// Manifests of the generations in the window, by first number.
     manifests: BTreeMap<ChunkNumber, Manifest>,
     server: Server,
@@ -106,6 +109,7 @@ impl Splitter {
                 .clone()
                 .map(|protection| Generations::new(protection, config.epoch)),
             losses: Losses::default(),
+            court: Court::default(),
             manifests: BTreeMap::new(),
             server: Server::default(),
             next_number: ChunkNumber::ZERO,
@@ -247,6 +251,18 @@ impl Splitter {
         self.hang_up(link, CloseCode::Violation);
     }
 
+    /// Takes a member's seat away for good, and tells it and the team (R-FAIR-3).
+    fn expel(&mut self, now: Instant, slot: Slot) {
+        let Some((peer, link)) = self.members.get(slot).map(|member| (member.peer, member.link)) else {
+            return;
+        };
+        self.court.ban(now, peer);
+        self.stats.expulsions += 1;
+        self.outbox.push_back(Output::Control { link, message: Control::Goodbye(GoodbyeReason::Expelled) });
+        self.depart(now, link, DepartureReason::Expelled);
+        self.hang_up(link, CloseCode::Violation);
+    }
+
     /// Empties the seat that belongs to a link, if one does, and lets the team know.
     fn depart(&mut self, now: Instant, link: LinkId, reason: DepartureReason) {
         let Some(slot) = self.members.slot_of_link(link) else { return };
@@ -254,6 +270,7 @@ impl Splitter {
         self.roster.on_left(now, slot, reason);
         self.ready_untold.remove(&slot);
         self.losses.forget(slot);
+        self.court.forget(slot);
         self.outbox.push_back(Output::Event(SplitterEvent::Departed { peer: member.peer, slot, reason }));
         match reason {
             DepartureReason::Goodbye => self.stats.goodbyes += 1,

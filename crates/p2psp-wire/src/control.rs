@@ -5,7 +5,7 @@ mod census;
 mod convert;
 
 use crate::{
-    ChannelId, ChunkNumber, DecodeError, Epoch, PeerId, Slot, StreamTime,
+    ChannelId, ChunkNumber, DecodeError, Epoch, Hash, PeerId, Slot, StreamTime,
     generated::wire,
     limits::{RANGE_CHUNKS_MAX, RANGES_MAX},
 };
@@ -77,6 +77,15 @@ pub enum Control {
         chunks_due: u32,
         /// How many of them were rebuilt, pulled or lost; no more than `chunks_due`.
         chunks_missing: u32,
+    },
+    /// Peer to splitter: what a teammate sent as a chunk is not what the manifest lists (R-FAIR-1).
+    Complaint {
+        /// The teammate.
+        accused: Slot,
+        /// Which chunk it claimed to be.
+        number: ChunkNumber,
+        /// Of the shard that came.
+        hash: Hash,
     },
     /// A message of a newer revision, skipped (R-CTRL-3).
     Unknown,

@@ -52,7 +52,15 @@ pub(super) struct Resolved {
     /// Chunks that it lists, and over which link they came.
     pub(super) believed: Vec<(Chunk, LinkId)>,
     /// Links over which something came that it does not list.
-    pub(super) culprits: Vec<LinkId>,
+    pub(super) culprits: Vec<Culprit>,
+}
+
+/// Who sent what is false.
+#[derive(Debug)]
+pub(super) struct Culprit {
+    pub(super) link: LinkId,
+    /// The false chunk, where it was one.
+    pub(super) evidence: Option<Chunk>,
 }
 
 /// What a generation needs.
@@ -242,14 +250,14 @@ impl Belief {
                 generation.came |= 1 << chunk.header().position;
                 resolved.believed.push((chunk, link));
             } else {
-                resolved.culprits.push(link);
+                resolved.culprits.push(Culprit { link, evidence: Some(chunk) });
             }
         }
         let places = (contents.first, 0)..(contents.first, u8::MAX);
         let waiting: Vec<(ChunkNumber, u8)> = self.parity.range(places).map(|(place, _)| *place).collect();
         for (parity, link) in waiting.iter().filter_map(|place| self.parity.remove(place)) {
             if generation.take(&parity) == Verdict::Bad {
-                resolved.culprits.push(link);
+                resolved.culprits.push(Culprit { link, evidence: None });
             }
         }
         self.looks.insert((look_at, contents.first));

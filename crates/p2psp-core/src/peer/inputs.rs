@@ -22,6 +22,9 @@ impl Peer {
             self.links.insert(link, state);
             return self.on_splitter_up(now, link);
         }
+        if self.shunned.contains(&peer) && !splitter {
+            return self.outbox.push_back(Output::Hangup { link, code: CloseCode::Violation });
+        }
         if splitter || peer == self.me || self.seat.is_none() {
             return self.outbox.push_back(Output::Hangup { link, code: CloseCode::Stranger });
         }
@@ -147,6 +150,7 @@ impl Peer {
             | Control::Lost { .. }
             | Control::Pull { .. }
             | Control::Report { .. }
+            | Control::Complaint { .. }
             | Control::Silent { .. } => self.violation(link, "a message that a splitter does not send"),
         }
     }
@@ -171,6 +175,9 @@ impl Peer {
             if seat.team.join(now, member, delta.view == snapshot_view.0).is_some() {
                 seat.forget_member(slot);
             }
+            if self.shunned.contains(&peer) {
+                seat.team.shun(slot);
+            }
             if let Some((link, _)) = self.link_of(peer) {
                 self.adopt(now, link, slot);
             }
@@ -188,6 +195,9 @@ impl Peer {
         }
         seat.team.leave(slot);
         seat.forget_member(slot);
+        if let Some(link) = link.filter(|_| departure.reason == DepartureReason::Expelled) {
+            return self.hang_up(link, CloseCode::Violation);
+        }
         if let Some(link) = link {
             // A polite leaver still sends what it owes, then closes.
             self.set_deadline(link, Some(now + STRANGER_WAIT));
@@ -247,6 +257,7 @@ impl Peer {
                 | Control::Ready { .. }
                 | Control::Lost { .. }
                 | Control::Report { .. }
+                | Control::Complaint { .. }
                 | Control::Silent { .. },
                 _,
             ) => self.violation(link, "a message that a teammate does not send"),

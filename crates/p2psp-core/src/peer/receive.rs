@@ -1,9 +1,15 @@
 //! Datagrams as they come: who may send what (R-RELAY-4), what is new, what is believed, and what follows from it.
 
-use super::{Peer, Seat, belief::Verdict};
-use crate::{Instant, LinkId, Output, SlotSet};
+use super::{
+    Peer, Seat,
+    belief::{Culprit, Verdict},
+};
+use crate::{Instant, LinkId, Output, SlotSet, protect};
 use p2psp_wire::{Chunk, Control, Datagram, Manifest, Parity, Slot, StreamTime};
 use std::time::Duration;
+
+/// Members to have no link with; one more frees the place of another.
+const SHUNNED_MAX: usize = 512;
 
 /// By what right a datagram came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +46,7 @@ struct Sorted {
     /// Proxies that were told to stop.
     surplus: SlotSet,
     /// Links over which something came that a manifest does not list, or that the channel's key did not sign.
-    culprits: Vec<LinkId>,
+    culprits: Vec<Culprit>,
     received: usize,
 }
 
@@ -137,8 +143,28 @@ impl Peer {
         }
         seat.relay.on_received(now, sorted.received);
         for culprit in sorted.culprits {
-            self.stats.chunks_false += 1;
-            self.violation(culprit, "what the channel's key did not sign");
+            self.part_with(culprit);
+        }
+    }
+
+    /// R-GEN-5, R-FAIR-1: no more of that member, and the splitter is told what it sent.
+    fn part_with(&mut self, Culprit { link, evidence }: Culprit) {
+        self.stats.chunks_false += 1;
+        let splitter = self.life.splitter_link();
+        let slot = self.seat.as_ref().and_then(|seat| seat.team.slot_of_link(link));
+        if let (Some(splitter), Some(accused), Some(chunk)) = (splitter, slot, evidence) {
+            let (number, hash) = (chunk.number(), protect::hash_chunk(&chunk));
+            self.send(splitter, Control::Complaint { accused, number, hash });
+        }
+        if let Some(peer) = self.links.get(&link).map(|link| link.peer).filter(|_| splitter != Some(link)) {
+            if self.shunned.len() >= SHUNNED_MAX {
+                self.shunned.pop_first();
+            }
+            self.shunned.insert(peer);
+        }
+        self.violation(link, "what the channel's key did not sign");
+        if let (Some(slot), Some(seat)) = (slot, self.seat.as_mut()) {
+            seat.team.shun(slot);
         }
     }
 
@@ -199,7 +225,7 @@ impl Peer {
             Verdict::Believed if !seat.window.insert(chunk.clone()) => return false,
             Verdict::Believed | Verdict::Waits => {}
             Verdict::Bad => {
-                sorted.culprits.push(sender.link);
+                sorted.culprits.push(Culprit { link: sender.link, evidence: Some(chunk.clone()) });
                 return false;
             }
             Verdict::Dropped | Verdict::Known => {
@@ -252,7 +278,9 @@ impl Peer {
                 seat.belief.look_soon(now, parity.first());
             }
             Verdict::Waits => self.stats.parity_received += 1,
-            Verdict::Bad if sender.slot.is_some() => sorted.culprits.push(sender.link),
+            Verdict::Bad if sender.slot.is_some() => {
+                sorted.culprits.push(Culprit { link: sender.link, evidence: None });
+            }
             Verdict::Bad | Verdict::Known | Verdict::Dropped => {}
         }
         // An own turn goes on whatever is known here: the splitter gave it.
@@ -271,7 +299,7 @@ impl Peer {
         let (verdict, resolved) = seat.belief.on_manifest(now, manifest, &seat.window);
         match verdict {
             Verdict::Believed => self.stats.manifests_received += 1,
-            Verdict::Bad => sorted.culprits.push(sender.link),
+            Verdict::Bad => sorted.culprits.push(Culprit { link: sender.link, evidence: None }),
             Verdict::Waits | Verdict::Known | Verdict::Dropped => {}
         }
         sorted.culprits.extend(resolved.culprits);

@@ -173,6 +173,11 @@ impl Team {
         Some(slot)
     }
 
+    /// Nothing more is wanted of this member: it is not dialed.
+    pub(super) fn shun(&mut self, slot: Slot) {
+        self.schedule_dial(slot, None);
+    }
+
     /// A dial came to nothing: later again.
     pub(super) fn on_dial_failed(&mut self, now: Instant, peer: PeerId) {
         let Some(slot) = self.slot_of_peer(peer) else { return };

@@ -146,6 +146,10 @@ pub struct SplitterStats {
     pub chunks_reported_lost: u64,
     /// Chunks that members report as not having come by themselves: rebuilt, pulled or lost.
     pub chunks_reported_missing: u64,
+    /// Complaints about members.
+    pub complaints: u64,
+    /// Members expelled because of them.
+    pub expulsions: u64,
     /// Parity chunks that the newest generation got.
     pub parity_chunks: u8,
     /// Malformed input.

@@ -3,9 +3,10 @@
 use super::{
     LINK_TIMEOUT, Splitter, SplitterEvent, admission, give::Held, members::Member, members::WEIGHT_DEFAULT,
 };
-use crate::{CloseCode, Instant, LinkDown, LinkId, Output, SlotSet};
+use crate::{CloseCode, Instant, LinkDown, LinkId, Output, SlotSet, serve::Shelf};
 use p2psp_wire::{
-    Control, DepartureReason, GoodbyeReason, Integrity, Join, PROTOCOL_REVISION, Slot, Welcome,
+    ChunkNumber, Control, DepartureReason, GoodbyeReason, Hash, Integrity, Join, PROTOCOL_REVISION, PeerId,
+    Refuse, RefuseReason, Slot, Welcome,
 };
 use std::time::Duration;
 
@@ -54,12 +55,16 @@ impl Splitter {
                     open.set_parity(self.losses.on_report(now, slot, due, missing, data_chunks, members));
                 }
             }
+            (Control::Complaint { accused, number, hash }, Some(from)) => {
+                self.on_complaint(now, (link, from), accused, number, hash);
+            }
             // Goodbyes and reports may cross with the splitter's own goodbye.
             (
                 Control::Goodbye(_)
                 | Control::Lost { .. }
                 | Control::Silent { .. }
                 | Control::Report { .. }
+                | Control::Complaint { .. }
                 | Control::Pull { .. },
                 None,
             )
@@ -86,10 +91,13 @@ impl Splitter {
         let before = self.members.slot_of_peer(peer);
         let others = self.members.len() - usize::from(before.is_some());
         if let Some(refuse) = admission::refusal(&self.config, join, others, self.closing.is_some()) {
-            self.stats.refusals += 1;
-            self.outbox.push_back(Output::Event(SplitterEvent::Refused { peer, reason: refuse.reason }));
-            self.outbox.push_back(Output::Control { link, message: Control::Refuse(refuse) });
-            return self.hang_up(link, CloseCode::Refused);
+            return self.refuse(peer, link, refuse);
+        }
+        if let Some(rest) = self.court.banned_for(now, peer) {
+            let retry_after_ms = u32::try_from(rest.as_millis()).unwrap_or(u32::MAX);
+            let detail = "this key was expelled from the team".into();
+            let refuse = Refuse { reason: RefuseReason::Banned, detail, retry_after_ms };
+            return self.refuse(peer, link, refuse);
         }
         // The same identity again: its old link is dead, or it lost track. The new one replaces it (R-JOIN-6).
         if let Some(old) = before.and_then(|slot| self.members.get(slot)).map(|member| member.link) {
@@ -119,6 +127,42 @@ impl Splitter {
         self.roster.on_joined(now, slot);
         self.welcome(now, link, slot, Duration::from_millis(join.target_delay_ms.into()));
         self.outbox.push_back(Output::Event(SplitterEvent::Joined { peer, slot, remote }));
+    }
+
+    fn refuse(&mut self, peer: PeerId, link: LinkId, refuse: Refuse) {
+        self.stats.refusals += 1;
+        self.outbox.push_back(Output::Event(SplitterEvent::Refused { peer, reason: refuse.reason }));
+        self.outbox.push_back(Output::Control { link, message: Control::Refuse(refuse) });
+        self.hang_up(link, CloseCode::Refused);
+    }
+
+    /// A member holds what another sent it for false. The evidence can be wrong in one way only that shows: it is the true
+    /// chunk's hash.
+    fn on_complaint(
+        &mut self,
+        now: Instant,
+        (link, from): (LinkId, Slot),
+        accused: Slot,
+        number: ChunkNumber,
+        hash: Hash,
+    ) {
+        let shelf = Held { window: &self.window, manifests: &self.manifests };
+        let listed = shelf.manifest_of(number).and_then(|manifest| {
+            let contents = manifest.contents();
+            let place = usize::try_from(number.since(contents.first)).ok()?;
+            contents.hashes.get(place).copied()
+        });
+        if listed == Some(hash) || from == accused {
+            return self.violation(now, link, "a complaint about what is true");
+        }
+        self.stats.complaints += 1;
+        let members = self.members.iter().filter(|(_, member)| member.ready).count();
+        if listed.is_some()
+            && self.members.get(accused).is_some()
+            && self.court.on_complaint(now, from, accused, members)
+        {
+            self.expel(now, accused);
+        }
     }
 
     fn welcome(&mut self, now: Instant, link: LinkId, slot: Slot, target_delay: Duration) {

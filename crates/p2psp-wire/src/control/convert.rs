@@ -5,7 +5,7 @@ use super::{
     RefuseReason, RosterDelta, StreamHeader, Welcome,
 };
 use crate::{
-    ChannelId, ChunkNumber, DecodeError, Epoch, PeerId, Slot, StreamTime,
+    ChannelId, ChunkNumber, DecodeError, Epoch, Hash, PeerId, Slot, StreamTime,
     generated::wire::{self, frame::Kind},
     limits::{
         AGENT_BYTES_MAX, CANDIDATES_MAX, CONTENT_TYPE_BYTES_MAX, DETAIL_BYTES_MAX, RANGE_CHUNKS_MAX,
@@ -60,6 +60,11 @@ impl From<&Control> for wire::Frame {
                 chunks_due: *chunks_due,
                 chunks_missing: (*chunks_missing).min(*chunks_due),
             })),
+            Control::Complaint { accused, number, hash } => Some(Kind::Complaint(wire::Complaint {
+                accused: accused.get().into(),
+                number: number.get(),
+                hash: Bytes::copy_from_slice(&hash.0),
+            })),
             Control::Unknown => None,
         };
         Self { kind }
@@ -112,6 +117,16 @@ impl TryFrom<wire::Frame> for Control {
             Some(Kind::Choke(choke)) => Self::Choke {
                 ranges: ranges(&choke.ranges, "choke.ranges")?,
                 retry_after_ms: choke.retry_after_ms,
+            },
+            Some(Kind::Complaint(complaint)) => Self::Complaint {
+                accused: slot(complaint.accused, "complaint.accused")?,
+                number: number(complaint.number, "complaint.number")?,
+                hash: complaint
+                    .hash
+                    .as_ref()
+                    .try_into()
+                    .map(Hash)
+                    .map_err(|_| DecodeError::Invalid("complaint.hash"))?,
             },
             Some(Kind::Report(wire::Report { chunks_due, chunks_missing })) => {
                 if chunks_missing > chunks_due {

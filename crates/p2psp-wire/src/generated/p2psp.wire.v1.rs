@@ -2,7 +2,7 @@
 /// One length-delimited frame on the control stream.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Frame {
-    #[prost(oneof = "frame::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
+    #[prost(oneof = "frame::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
     pub kind: ::core::option::Option<frame::Kind>,
 }
 /// Nested message and enum types in `Frame`.
@@ -39,6 +39,8 @@ pub mod frame {
         Silent(super::Silent),
         #[prost(message, tag = "15")]
         Report(super::Report),
+        #[prost(message, tag = "16")]
+        Complaint(super::Complaint),
     }
 }
 /// Peer to splitter, first frame on that link: asks for a seat (R-JOIN-1).
@@ -239,6 +241,19 @@ pub struct Report {
     pub chunks_due: u32,
     #[prost(uint32, tag = "2")]
     pub chunks_missing: u32,
+}
+/// Peer to splitter: what this teammate sent me as that chunk is not what the manifest lists (R-FAIR-1).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Complaint {
+    /// The teammate's slot.
+    #[prost(uint32, tag = "1")]
+    pub accused: u32,
+    /// The chunk's number.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+    /// The hash of the shard that came; 16 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub hash: ::prost::bytes::Bytes,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

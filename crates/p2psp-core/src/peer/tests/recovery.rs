@@ -124,6 +124,41 @@ fn poison_is_never_played() {
         assert!(lab.peer(victim).stats().chunks_false >= 1);
         assert_eq!(lab.peer(victim).stats().chunks_lost, 0, "node {victim}");
     }
+    // R-FAIR-3: the team has told the splitter, and the key gets no seat again.
+    assert!(lab.splitter.roster().all(|(_, peer)| peer != key(2)), "the poisoner is out");
+    let stats = lab.splitter.stats();
+    assert_eq!((stats.expulsions, stats.members), (1, 7));
+    assert!(matches!(lab.events(2).last(), Some(PeerEvent::Left(LeftReason::Expelled))));
+}
+
+/// R-FAIR-4: one member that accuses all others moves nobody, and whose evidence is the true chunk's hash is out itself.
+#[test]
+fn liars_expel_nobody() {
+    let mut lab = team(8, 4);
+    lab.stream(200, CHUNK, 50);
+    let link = lab.wires.link(SPLITTER, 2);
+    let number = p2psp_wire::ChunkNumber::new(150).unwrap();
+    for accused in [0, 2, 3, 4, 5, 6, 7] {
+        for _ in 0..5 {
+            let accused = Slot::new(accused).unwrap();
+            let message = Control::Complaint { accused, number, hash: p2psp_wire::Hash([9; 16]) };
+            lab.inject(SPLITTER, Input::Control { link, message });
+        }
+    }
+    assert_eq!((lab.splitter.stats().members, lab.splitter.stats().expulsions), (8, 0));
+    let is_chunk =
+        |event: &&PeerEvent| matches!(event, PeerEvent::Play(chunk) if chunk.number().get() == 100);
+    let Some(PeerEvent::Play(chunk)) = lab.events(3).iter().find(is_chunk).cloned() else {
+        panic!("node 3 has played chunk 100")
+    };
+    let message = Control::Complaint {
+        accused: Slot::new(5).unwrap(),
+        number: chunk.number(),
+        hash: crate::protect::hash_chunk(&chunk),
+    };
+    lab.inject(SPLITTER, Input::Control { link, message });
+    assert!(lab.splitter.roster().all(|(_, peer)| peer != key(2)));
+    assert_eq!(lab.splitter.stats().members, 7);
 }
 
 /// Manifests of another key, and changed ones, are nobody's word: they cost their bringer the link.
