@@ -43,6 +43,8 @@ pub struct PeerView {
     pub refused: u64,
     /// It is out, and why.
     pub left: Option<LeftReason>,
+    /// When that was.
+    pub left_at: Option<Instant>,
     /// It is off the network: left or crashed.
     pub down: bool,
     epoch: Option<Epoch>,
@@ -224,6 +226,7 @@ impl Oracle {
             }
             PeerEvent::Refused { .. } => view.refused += 1,
             PeerEvent::Left(reason) => {
+                view.left_at.get_or_insert(now);
                 if view.left.replace(*reason).is_some() {
                     self.violation(now, node, || "leaves twice".into());
                 }

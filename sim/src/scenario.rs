@@ -133,6 +133,12 @@ pub const ALL: &[Scenario] = &[
         run: recovery::loss,
     },
     Scenario {
+        name: "poison",
+        aliases: &[],
+        about: "members that alter what they relay, a tenth and a third of the team: nothing played, everybody expelled",
+        run: recovery::poison,
+    },
+    Scenario {
         name: "mass-death",
         aliases: &[],
         about: "a tenth of the team dies at once: full quality again within a second",

@@ -16,7 +16,7 @@ use p2psp_core::{
     SigningKey, Splitter, SplitterConfig, SplitterEvent, SplitterStats, Wake,
 };
 use p2psp_wire::{ChannelId, ChunkNumber, Epoch, PeerId, StreamHeader};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Where every node's wall clock stands when the world begins: microseconds since 1970-01-01 UTC.
 const WORLD_BEGIN_UNIX_US: u64 = 1_700_000_000_000_000;
@@ -43,6 +43,16 @@ pub struct World {
     splitter_events: Vec<SplitterEvent>,
     watched: Option<NodeId>,
     watch_log: Vec<Arrival>,
+    poisoners: BTreeMap<NodeId, Poisoner>,
+}
+
+/// A member that alters what it relays, on and off.
+#[derive(Clone, Debug)]
+struct Poisoner {
+    /// So many chunk numbers on, as many off.
+    period_chunks: u64,
+    /// When the first chunk that it altered reached somebody.
+    first: Option<Instant>,
 }
 
 /// A chunk that came to the watched peer.
@@ -114,6 +124,7 @@ impl World {
             splitter_events: Vec::new(),
             watched: None,
             watch_log: Vec::new(),
+            poisoners: BTreeMap::new(),
         }
     }
 
@@ -197,6 +208,17 @@ impl World {
         if self.is_alive(node) {
             self.take_down(node, LinkDown::TimedOut);
         }
+    }
+
+    /// From now on a peer alters the chunks that it relays: those of every second run of `period_chunks` numbers.
+    pub fn poison(&mut self, node: NodeId, period_chunks: u64) {
+        self.poisoners.insert(node, Poisoner { period_chunks: period_chunks.max(1), first: None });
+    }
+
+    /// When the first chunk that this peer altered reached somebody.
+    #[must_use]
+    pub fn first_poison(&self, node: NodeId) -> Option<Instant> {
+        self.poisoners.get(&node)?.first
     }
 
     /// Ends a team's stream.
