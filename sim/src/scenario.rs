@@ -139,6 +139,12 @@ pub const ALL: &[Scenario] = &[
         run: recovery::poison,
     },
     Scenario {
+        name: "crashes",
+        aliases: &[],
+        about: "members that live 120, 600 and 3600 s on average and end by a crash, each of them",
+        run: recovery::crashes,
+    },
+    Scenario {
         name: "mass-death",
         aliases: &[],
         about: "a tenth of the team dies at once: full quality again within a second",

@@ -5,7 +5,7 @@ use super::{
     Size,
     lab::{Lab, Setup, fixed, played_and_lost},
 };
-use crate::{Loss, NetworkConfig, Report, StreamSpec};
+use crate::{Loss, NetworkConfig, Report, Rng, StreamSpec};
 use p2psp_core::{LeftReason, ParityPolicy, PeerStats};
 use p2psp_wire::limits::{HASH_BYTES, SIGNATURE_BYTES};
 use std::time::Duration;
@@ -126,6 +126,43 @@ pub(super) fn poison(seed: u64, size: Size, report: &mut Report) {
         report.at_most(&format!("{name}: honest members that lost their seats"), lost_seats as f64, 0.0);
         let kept = played as f64 / (played + lost).max(1) as f64;
         report.at_least(&format!("{name}: continuity of the honest"), kept, continuity);
+        report.world(&mut lab.world);
+    }
+}
+
+/// Nobody says goodbye: members live `tau` on average, crash, and are followed by a newcomer each.
+pub(super) fn crashes(seed: u64, size: Size, report: &mut Report) {
+    let (peers, seconds) = if size == Size::Full { (64, 120) } else { (16, 10) };
+    for tau_s in [120, 600, 3600] {
+        let tau = Duration::from_secs(tau_s);
+        let mut lab = team(seed, peers, Loss::None, ParityPolicy::Adaptive, |_| ());
+        lab.run_to(Duration::from_secs(3));
+        let mut rng = Rng::new(seed ^ tau_s);
+        let end = lab.world.now() + Duration::from_secs(seconds);
+        let (mut everybody, mut crashes) = (lab.peers.clone(), 0_u32);
+        loop {
+            let wait = rng.exponential(tau / u32::try_from(peers).unwrap_or(1));
+            if lab.world.now() + wait >= end {
+                break;
+            }
+            lab.world.run_for(wait);
+            let goes = lab.peers.remove(rng.index(lab.peers.len()));
+            lab.world.crash(goes);
+            crashes += 1;
+            let comes = lab.world.add_peer(lab.team, Some(UPLINK), |_| ());
+            lab.peers.push(comes);
+            everybody.push(comes);
+        }
+        lab.world.run_until(end);
+        let (played, lost) = played_and_lost(&lab.world, &everybody);
+        let continuity = played as f64 / (played + lost).max(1) as f64;
+        let splitter = lab.world.splitter_stats(lab.team);
+        report.line(format!(
+            "{tau_s} s: {crashes} crashes in {seconds} s, {lost} of {played} chunks lost, {} parity chunks at the end, {} silenced",
+            splitter.parity_chunks, splitter.silenced
+        ));
+        report.at_least(&format!("{tau_s} s: continuity"), continuity, 0.999);
+        report.figure(&format!("continuity_{tau_s}"), continuity);
         report.world(&mut lab.world);
     }
 }
