@@ -1,6 +1,6 @@
 //! What an operator may choose about a splitter, with the defaults and their reasons.
 
-use p2psp_core::Protection;
+use p2psp_core::{ParityPolicy, Protection};
 use p2psp_media::{
     ingest::{IngestOptions, Source},
     testcard::{TestCard, TestCardConfig},
@@ -15,9 +15,6 @@ use std::{
 
 /// Steps of the test card's width above 320 pixels: up to 1280.
 const CARD_STEPS_MAX: u16 = 15;
-
-/// Parity chunks of a generation: 11 % of a 4 Mb/s stream, 22 % of one half as fast.
-const PARITY_CHUNKS: u8 = 4;
 
 /// UDP port of splitters, in the range without registrations.
 const PORT: u16 = 4480;
@@ -62,8 +59,9 @@ pub struct Config {
     /// How peers verify the stream. Default: by signed manifests.
     pub integrity: Integrity,
     /// Redundant chunks for each generation, 0 to 16: as many of its chunks can be rebuilt. A turn's chunks are lost together, so
-    /// there are never fewer than a turn has, unless zero, which sends none. None go without manifests. Default 4.
-    pub parity_chunks: u8,
+    /// there are never fewer than a turn has, unless zero, which sends none. None go without manifests. Default: `None`, as many
+    /// as the members' losses ask for.
+    pub parity_chunks: Option<u8>,
     /// Most members. Default 128.
     pub team_size_max: u16,
     /// Most that it sends, all links together. Default 100 Mb/s.
@@ -130,7 +128,7 @@ impl Config {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)),
             advertise: Vec::new(),
             integrity: Integrity::default(),
-            parity_chunks: PARITY_CHUNKS,
+            parity_chunks: None,
             team_size_max: 128,
             uplink_bits_per_s: 100_000_000,
             on_end: OnEnd::default(),
@@ -143,7 +141,8 @@ impl Config {
     pub(crate) fn protection(&self) -> Option<Protection> {
         match self.integrity {
             Integrity::Manifest => {
-                Some(Protection { key: self.identity.manifest_key(), parity_chunks: self.parity_chunks })
+                let parity = self.parity_chunks.map_or(ParityPolicy::Adaptive, ParityPolicy::Fixed);
+                Some(Protection { key: self.identity.manifest_key(), parity })
             }
             Integrity::None => None,
         }
@@ -162,8 +161,8 @@ impl Config {
         if wait_peers > team_size_max {
             return Err(ConfigError::WaitPeers { wait_peers, team_size_max });
         }
-        if self.parity_chunks > limits::PARITY_CHUNKS_MAX {
-            return Err(ConfigError::Parity(self.parity_chunks));
+        if let Some(parity_chunks) = self.parity_chunks.filter(|chunks| *chunks > limits::PARITY_CHUNKS_MAX) {
+            return Err(ConfigError::Parity(parity_chunks));
         }
         if self.advertise.len() > limits::LINK_ADDRESSES_MAX {
             return Err(ConfigError::TooManyAddresses(self.advertise.len()));
@@ -224,7 +223,7 @@ mod tests {
             ((|c| c.team_size_max = 0) as fn(&mut Config), "1 to 512"),
             (|c| c.team_size_max = 513, "not 513"),
             (|c| c.wait_peers = 129, "at most 128"),
-            (|c| c.parity_chunks = 17, "0 to 16"),
+            (|c| c.parity_chunks = Some(17), "0 to 16"),
             (|c| c.advertise = vec!["tv.example.org".to_owned()], "host:port"),
             (|c| c.advertise = vec!["tv.example.org:4480?x=y".to_owned()], "host:port"),
             (|c| c.advertise = vec!["h:1".to_owned(); 9], "at most 8"),
@@ -247,7 +246,7 @@ mod tests {
         let mut config = config();
         let protection = config.protection().unwrap();
         assert_eq!(protection.key.channel(), Some(config.identity.channel_id()));
-        assert_eq!(protection.parity_chunks, PARITY_CHUNKS);
+        assert_eq!(protection.parity, ParityPolicy::Adaptive);
         config.integrity = Integrity::None;
         assert!(config.protection().is_none());
     }

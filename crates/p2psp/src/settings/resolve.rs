@@ -45,7 +45,7 @@ pub(crate) fn splitter(
         Integrity::Manifest => p2psp_splitter::Integrity::Manifest,
         Integrity::None => p2psp_splitter::Integrity::None,
     };
-    set(&mut config.parity_chunks, args.parity);
+    config.parity_chunks = args.parity;
     config.on_end = match args.on_end.unwrap_or_default() {
         OnEnd::Exit => p2psp_splitter::OnEnd::Exit,
         OnEnd::Wait => p2psp_splitter::OnEnd::Wait,
@@ -173,7 +173,7 @@ impl Defaults {
             listen: Some(config.listen),
             team_size: Some(config.team_size_max),
             integrity: Some(Integrity::default()),
-            parity: Some(config.parity_chunks),
+            parity: config.parity_chunks,
             uplink: Some(crate::units::BitRate(config.uplink_bits_per_s)),
             grace: Some(Span(config.grace)),
             ..SplitterArgs::default()

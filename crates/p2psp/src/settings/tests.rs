@@ -148,8 +148,11 @@ fn proof_is_the_default() {
         let config = resolve::splitter(&flags(words), Identity::generate()).unwrap();
         (config.integrity, config.parity_chunks)
     };
-    assert_eq!(integrity(&[]), (p2psp_splitter::Integrity::Manifest, 4));
-    assert_eq!(integrity(&["--integrity", "none", "--parity", "0"]), (p2psp_splitter::Integrity::None, 0));
+    assert_eq!(integrity(&[]), (p2psp_splitter::Integrity::Manifest, None));
+    assert_eq!(
+        integrity(&["--integrity", "none", "--parity", "0"]),
+        (p2psp_splitter::Integrity::None, Some(0))
+    );
     let link = Some(format!("p2psp://{}@h:1", p2psp_wire::ChannelId::new([7; 32])));
     for (allow_unsigned, allowed) in [(None, false), (Some(false), false), (Some(true), true)] {
         let args = PeerArgs { link: link.clone(), allow_unsigned, ..PeerArgs::default() };
