@@ -235,6 +235,15 @@ pub(crate) fn control(value: &Value) -> Control {
         "request" => Control::Request { origins: slots(&fields["origins"]) },
         "prune" => Control::Prune { origins: slots(&fields["origins"]) },
         "silent" => Control::Silent { origins: slots(&fields["origins"]) },
+        "report" => Control::Report {
+            chunks_due: number(&fields["chunks_due"]),
+            chunks_missing: number(&fields["chunks_missing"]),
+        },
+        "complaint" => Control::Complaint {
+            accused: slot(&fields["accused"]),
+            number: chunk_number(&fields["number"]),
+            hash: hash(&fields["hash"]),
+        },
         "lost" => Control::Lost { ranges: ranges(&fields["ranges"]) },
         "pull" => Control::Pull {
             ranges: ranges(&fields["ranges"]),

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use p2psp_wire::{
-    ChannelId, ChannelLink, ChunkNumber, Control, Departure, DepartureReason, Epoch, GoodbyeReason, Hello,
-    Integrity, Join, Member, NumberRange, PeerId, Refuse, RefuseReason, RosterDelta, Slot, StreamHeader,
-    StreamTime, Welcome,
+    ChannelId, ChannelLink, ChunkNumber, Control, Departure, DepartureReason, Epoch, GoodbyeReason, Hash,
+    Hello, Integrity, Join, Member, NumberRange, PeerId, Refuse, RefuseReason, RosterDelta, Slot,
+    StreamHeader, StreamTime, Welcome,
     limits::{
         AGENT_BYTES_MAX, CANDIDATES_MAX, CHUNK_NUMBER_MAX, CONTENT_TYPE_BYTES_MAX, DETAIL_BYTES_MAX,
         RANGE_CHUNKS_MAX, RANGES_MAX, ROSTER_ENTRIES_MAX, SLOTS_MAX, STREAM_HEADER_BYTES_MAX, TEAM_SIZE_MAX,
@@ -56,6 +56,13 @@ pub(crate) fn control(size: Size) -> impl Strategy<Value = Control> {
             .prop_map(|(ranges, generations)| Control::Pull { ranges, generations }),
         (ranges(size), any::<u32>())
             .prop_map(|(ranges, retry_after_ms)| Control::Choke { ranges, retry_after_ms }),
+        (any::<u32>(), any::<u32>())
+            .prop_map(|(a, b)| Control::Report { chunks_due: a.max(b), chunks_missing: a.min(b) }),
+        (slot(), number(), any::<[u8; 16]>()).prop_map(|(accused, number, hash)| Control::Complaint {
+            accused,
+            number,
+            hash: Hash(hash)
+        }),
         Just(Control::Unknown),
     ]
 }
