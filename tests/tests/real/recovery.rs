@@ -57,21 +57,16 @@ fn seen(players: Vec<Player>) -> Vec<Seen> {
 /// Prints what became of each peer: what the viewer saw, and what the peer says it did for it.
 fn print(title: &str, seen: &[Seen], last: &[Value]) {
     eprintln!("{title}");
-    eprintln!(
-        "  peer  continuity  missing packets  rebuilt  healed  asked  pulled  lost chunks  from packet"
-    );
+    eprintln!("  peer  continuity  from packet  missing  rebuilt  healed  asked  pulled  lost chunks");
     for (number, (seen, last)) in seen.iter().zip(last).enumerate() {
+        let [rebuilt, healed, asked, pulled, lost] = ["rebuilt", "healed", "asked", "pulled", "lost"]
+            .map(|what| last[format!("{what}_chunks_total")].as_u64().unwrap());
         eprintln!(
-            "  {:4}  {:9.4}%  {:15}  {:7}  {:6}  {:5}  {:6}  {:11}  {:11}",
+            "  {:4}  {:8.4} %  {:11}  {:7}  {rebuilt:7}  {healed:6}  {asked:5}  {pulled:6}  {lost:11}",
             number + 1,
             seen.continuity() * 100.0,
-            seen.missing,
-            last["rebuilt_chunks_total"],
-            last["healed_chunks_total"],
-            last["asked_chunks_total"],
-            last["pulled_chunks_total"],
-            last["lost_chunks_total"],
             seen.first,
+            seen.missing,
         );
     }
 }
@@ -82,21 +77,30 @@ fn assert_continuity(seen: &[Seen], least: f64) {
     }
 }
 
-/// One in a hundred packets is lost on every link, in both directions, from the first handshake on: each of eight viewers sees at
-/// least 99.99 % of the stream.
-#[test]
-fn one_per_cent_of_all_packets_lost() {
+/// A share of all packets is lost on every link, in both directions, from the first handshake on. Each viewer sees at least 99.99 %
+/// of the stream.
+fn loss(peers: usize, per_mille: u32) {
     Network::run(|network| {
-        network.lose(10);
-        let (mut team, players) = playing(8);
+        network.lose(per_mille);
+        let (mut team, players) = playing(peers);
         let seen = seen(players);
         let counts = network.counts();
         team.ends();
-        print(&format!("1 % loss, 8 peers: {counts:?}"), &seen, &team.last());
-        let share = counts.lost as f64 / counts.arrived as f64;
-        assert!(counts.arrived > 100_000 && (0.009..0.011).contains(&share), "{counts:?}");
+        print(&format!("{per_mille} in 1000 lost, {peers} peers, {counts:?}"), &seen, &team.last());
+        let share = counts.lost as f64 / counts.arrived as f64 * 1_000.0 / f64::from(per_mille);
+        assert!(counts.arrived > 100_000 && (0.9..1.1).contains(&share), "{counts:?}");
         assert_continuity(&seen, 0.9999);
     });
+}
+
+#[test]
+fn one_per_cent_lost_between_eight() {
+    loss(8, 10);
+}
+
+#[test]
+fn two_per_cent_lost_between_sixteen() {
+    loss(16, 20);
 }
 
 /// Three of sixteen are killed at once, and nobody is told: the splitter has put all of them out within a second, and no survivor's
@@ -121,37 +125,28 @@ fn three_of_sixteen_killed_at_once() {
     });
 }
 
-/// A peer that freezes for three seconds costs the others nothing, and plays on afterwards.
+/// A peer that freezes for three seconds costs the others nothing, and plays on afterwards, to the end.
 #[test]
 fn a_peer_that_freezes_for_three_seconds() {
     Network::run(|_| {
-        let (mut team, mut players) = playing(8);
+        let (mut team, players) = playing(8);
         players[0].wait_bytes(UNDER_WAY_BYTES, PATIENCE);
         team.wait_complete();
-        let frozen = team.peers.pop().unwrap();
-        let its_player = players.pop().unwrap();
+        let frozen = &team.peers[7];
         frozen.process.signal(Signal::SIGSTOP);
         let stopped = Instant::now();
-        // As long as the others take to be given three seconds of the stream.
+        // As long as another viewer takes to be given three seconds of the stream.
         let until = players[0].len() + usize::try_from(3 * RATE_BITS_PER_S / 8).unwrap();
         players[0].wait_bytes(until, PATIENCE);
         let span = stopped.elapsed();
         frozen.process.signal(Signal::SIGCONT);
-        its_player.wait_bytes(its_player.len() + UNDER_WAY_BYTES, PATIENCE);
-        let back = stopped.elapsed() - span;
-        frozen.wait_linked(team.peers.len());
-        let its_output = its_player.stop();
         let seen = seen(players);
         team.ends();
-        print(
-            &format!("1 of 8 frozen for {span:?}, two seconds of play after {back:?} more"),
-            &seen,
-            &team.last(),
-        );
-        let whole = its_output.len() / 188 * 188;
-        let its = Original::new(&stream().bytes).judge(&its_output[..whole]);
-        eprintln!("  the frozen one: {its:?}");
-        assert_continuity(&seen, 1.0);
+        print(&format!("the last of 8 frozen for {span:?}"), &seen, &team.last());
+        assert_continuity(&seen[..7], 1.0);
+        // What it missed while it was frozen is over; a second more is for finding its way back.
+        let away = (span + Duration::from_secs(1)).as_secs_f64() / STREAM.as_secs_f64();
+        assert!(seen[7].continuity() >= 1.0 - away, "{:?}", seen[7]);
     });
 }
 
