@@ -82,8 +82,8 @@ pub struct Row {
     pub rebuilt_chunks: Option<u64>,
     /// How peers verified the stream: `manifest` or `none`.
     pub integrity: Integrity,
-    /// Parity chunks of a generation.
-    pub parity_chunks: u8,
+    /// Parity chunks of a generation at the window's end.
+    pub parity_chunks: Option<u8>,
     /// Bits per second of the source.
     pub rate_bits_per_s: u64,
     /// Length of the window.
@@ -179,7 +179,9 @@ pub fn write_table(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
     let columns: [Column; 16] = [
         ("peers", |row| row.peers.to_string()),
         ("proof", |row| match row.integrity {
-            Integrity::Manifest => format!("sig+{}", row.parity_chunks),
+            Integrity::Manifest => {
+                row.parity_chunks.map_or_else(|| "sig".into(), |chunks| format!("sig+{chunks}"))
+            }
             Integrity::None => "none".into(),
         }),
         ("cont %", |row| shown(row.continuity.map(|share| share * 100.0), 3)),
@@ -265,7 +267,7 @@ mod tests {
         ];
         let places: Vec<usize> = keys.iter().map(|key| json.find(&format!("\"{key}\":")).unwrap()).collect();
         assert!(places.is_sorted(), "{json}");
-        assert!(json.contains(r#""integrity":"manifest","parity_chunks":0,"#), "{json}");
+        assert!(json.contains(r#""integrity":"manifest","parity_chunks":null,"#), "{json}");
         assert!(json.starts_with(r#"{"peers":4,"continuity":1.0,"splitter_copies":null,"#), "{json}");
     }
 

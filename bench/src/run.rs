@@ -55,8 +55,8 @@ pub struct Options {
     pub join_interval: Duration,
     /// How peers verify the stream.
     pub integrity: Integrity,
-    /// Parity chunks of a generation.
-    pub parity_chunks: u8,
+    /// Parity chunks of a generation; `None` leaves them to the losses.
+    pub parity_chunks: Option<u8>,
     /// More arguments for each peer.
     pub peer_arguments: Vec<String>,
     /// Whether this is a namespace of its own.
@@ -70,10 +70,6 @@ pub async fn run(peers: usize, options: &Options) -> Row {
         cores: procfs::processors(),
         rate_bits_per_s: options.rate,
         integrity: options.integrity,
-        parity_chunks: match options.integrity {
-            Integrity::Manifest => options.parity_chunks,
-            Integrity::None => 0,
-        },
         seconds: options.window.as_secs_f64(),
         own_namespace: options.own_namespace,
         ..Row::default()
@@ -329,6 +325,7 @@ impl Span {
         row.packets_per_chunk = ratio(self.peers(|p| p.net.udp_packets_out), chunks);
         row.peer_turns_per_chunk = ratio(self.peers(|p| p.net.turns), chunks);
         row.turn_chunks = Some(self.figures_after.splitter.turn_chunks);
+        row.parity_chunks = Some(self.figures_after.splitter.parity_chunks);
         let mut overlay = delays();
         for (before, after) in self.figures_before.peers.iter().zip(&self.figures_after.peers) {
             for (upper_us, count) in buckets_between(&before.delay_buckets_us, &after.delay_buckets_us) {

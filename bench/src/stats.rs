@@ -54,6 +54,8 @@ pub struct Splitter {
     pub chunks_total: u64,
     /// Payload bytes taken from the source.
     pub bytes_total: u64,
+    /// Parity chunks of a generation at present.
+    pub parity_chunks: u8,
     /// Chunks of a turn at the present rate.
     pub turn_chunks: u16,
     /// Chunks that no member was ready to take.

@@ -62,8 +62,8 @@ pub struct Plan {
     pub rate: u64,
     /// How peers verify the stream.
     pub integrity: Integrity,
-    /// Parity chunks of a generation.
-    pub parity_chunks: u8,
+    /// Parity chunks of a generation; `None` leaves them to the losses.
+    pub parity_chunks: Option<u8>,
     /// More arguments for each peer.
     pub peer_arguments: Vec<String>,
     /// Most peers at once.
@@ -234,9 +234,8 @@ impl Splitter {
             &plan.team_size.to_string(),
             "--integrity",
             plan.integrity.name(),
-            "--parity",
-            &plan.parity_chunks.to_string(),
         ]);
+        command.args(plan.parity_chunks.map(|chunks| format!("--parity={chunks}")));
         let mut process = Process::start("splitter", command, Some(input), directory)?;
         let link = process.hear::<stats::SplitterReady>(READY_WITHIN).await?.link;
         let (sender, figures) = watch::channel(None);

@@ -54,9 +54,9 @@ struct Arguments {
     /// How peers verify the stream
     #[arg(long, value_name = "WAY", default_value = "manifest")]
     integrity: Integrity,
-    /// Parity chunks of a generation; without manifests there are none
-    #[arg(long, value_name = "CHUNKS", default_value_t = 4, value_parser = clap::value_parser!(u8).range(0..=16))]
-    parity: u8,
+    /// Parity chunks of a generation; without manifests there are none [default: as the losses ask for]
+    #[arg(long, value_name = "CHUNKS", value_parser = clap::value_parser!(u8).range(0..=16))]
+    parity: Option<u8>,
     /// One more argument for every peer; may be given more than once, as --peer-arg=--delay=1s
     #[arg(long = "peer-arg", value_name = "ARG", allow_hyphen_values = true)]
     peer_arguments: Vec<String>,

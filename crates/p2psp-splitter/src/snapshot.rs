@@ -57,6 +57,8 @@ pub struct Snapshot {
     pub sent_bytes_total: u64,
     /// Parity chunks sent.
     pub parity_chunks_total: u64,
+    /// Parity chunks of a generation at present.
+    pub parity_chunks: u8,
     /// Manifests sent.
     pub manifests_total: u64,
     /// Turns sent.
@@ -71,6 +73,12 @@ pub struct Snapshot {
     pub overflowed_chunks_total: u64,
     /// Chunks that members reported lost.
     pub reported_lost_chunks_total: u64,
+    /// Chunks that members reported missing, rebuilt or fetched ones among them.
+    pub reported_missing_chunks_total: u64,
+    /// Complaints about members that sent what no manifest lists.
+    pub complaints_total: u64,
+    /// Members expelled.
+    pub expulsions_total: u64,
     /// Malformed input.
     pub malformed_total: u64,
     /// Links hung up for breaking a rule.
@@ -185,6 +193,7 @@ impl Snapshot {
             sent_chunks_total: 0,
             sent_bytes_total: 0,
             parity_chunks_total: 0,
+            parity_chunks: 0,
             manifests_total: 0,
             turns_total: 0,
             turn_chunks: 0,
@@ -192,6 +201,9 @@ impl Snapshot {
             unsent_chunks_total: 0,
             overflowed_chunks_total: 0,
             reported_lost_chunks_total: 0,
+            reported_missing_chunks_total: 0,
+            complaints_total: 0,
+            expulsions_total: 0,
             malformed_total: 0,
             violations_total: 0,
             next_number: 0,
@@ -228,6 +240,7 @@ impl Snapshot {
             sent_chunks_total: stats.chunks_sent,
             sent_bytes_total: stats.bytes_sent,
             parity_chunks_total: stats.parity_sent,
+            parity_chunks: stats.parity_chunks,
             manifests_total: stats.manifests_sent,
             turns_total: stats.turns_sent,
             turn_chunks: stats.turn_chunks,
@@ -235,6 +248,9 @@ impl Snapshot {
             unsent_chunks_total: stats.chunks_unsent,
             overflowed_chunks_total: stats.chunks_overflowed,
             reported_lost_chunks_total: stats.chunks_reported_lost,
+            reported_missing_chunks_total: stats.chunks_reported_missing,
+            complaints_total: stats.complaints,
+            expulsions_total: stats.expulsions,
             malformed_total: stats.malformed,
             violations_total: stats.violations,
             next_number: stats.next_number.get(),
