@@ -1,14 +1,22 @@
 //! Targets for `p2psp-core`: whatever a network brings in whatever order, a machine does not panic, comes to rest, asks only to
 //! be woken in the future, uses no link that is gone, and plays numbers in order.
 
-use crate::script::{CHANNEL, Script};
+use crate::{
+    generation::{channel, datagrams, signing_key},
+    script::Script,
+    watch::{Published, Vouched, Watch},
+};
 use bytes::Bytes;
 use p2psp_core::{
-    CloseCode, Input, Instant, LinkDown, LinkId, Links, Machine, Peer, PeerConfig, PeerEvent, RelayPolicy,
-    SendReport, Splitter, SplitterConfig, Train, drain,
+    CloseCode, Input, Instant, LinkDown, LinkId, Links, Machine, ParityPolicy, Peer, PeerConfig, PeerEvent,
+    PeerStats, Protection, RelayPolicy, SendReport, Splitter, SplitterConfig, SplitterStats, Train, drain,
 };
-use p2psp_wire::{ChunkNumber, Control, DecodeError, Epoch, PeerId, StreamHeader};
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use p2psp_wire::{Chunk, ChunkNumber, Control, Datagram, DecodeError, Epoch, PeerId, StreamHeader};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
 
 /// Outputs after one input, beyond which a machine does not come to rest. A team of 512 gets a frame or a train each.
 const OUTPUTS_MAX: usize = 20_000;
@@ -25,6 +33,11 @@ struct World {
     sends: usize,
     outputs: usize,
     narrow: bool,
+    /// The generation that was signed last, of which more may come.
+    generation: Vec<Datagram>,
+    watch: Watch,
+    /// Numbers at which the splitter, in the last input, said that the stream is.
+    told: Vec<ChunkNumber>,
 }
 
 impl World {
@@ -41,6 +54,25 @@ impl World {
     fn check(&mut self, link: LinkId) {
         self.count();
         assert!(self.open.contains_key(&link), "{link:?} is gone and still used");
+    }
+
+    /// What comes back to back: chunks of no generation, some of a new generation or of the last one, true but for one byte at
+    /// most, or parity and manifests that nobody signed.
+    fn train(&mut self, script: &mut Script<'_>) -> Option<Vec<Datagram>> {
+        let byte = script.byte()?;
+        let count = byte & 7;
+        match byte >> 6 {
+            0 => return (0..=count).map(|_| script.chunk()).collect(),
+            1 => {
+                self.generation = datagrams(script.shape()?)?;
+                self.watch.vouch(&self.generation);
+            }
+            2 => {}
+            _ => return (0..=count).map(|_| script.loose()).collect(),
+        }
+        let mut some = script.some_of(&self.generation)?;
+        script.alter(&mut some)?;
+        Some(some)
     }
 
     /// The next input of the network; `None` when the script is over.
@@ -68,12 +100,21 @@ impl World {
                 };
                 Input::LinkDown { link, why }
             }
-            3..=6 => Input::Control { link: self.pick(script)?, message: script.control()? },
+            3..=6 => {
+                let (link, message) = (self.pick(script)?, script.control()?);
+                if let Control::Welcome(welcome) = &message {
+                    self.told.extend([welcome.next_number].into_iter().chain(welcome.random_access));
+                }
+                Input::Control { link, message }
+            }
             7..=9 => {
                 let link = self.pick(script)?;
-                let count = script.byte()? & 7;
-                let chunks: Option<Vec<_>> = (0..=count).map(|_| script.chunk()).collect();
-                Input::Train { link, chunks: chunks? }
+                let datagrams = self.train(script)?;
+                if self.open.get(&link) == Some(&channel().into()) {
+                    self.watch.vouch(&datagrams);
+                    self.told.extend(datagrams.iter().map(Datagram::number));
+                }
+                if datagrams.is_empty() { Input::Tick } else { Input::Train { link, datagrams } }
             }
             10 => Input::Malformed {
                 link: self.pick(script)?,
@@ -90,9 +131,10 @@ impl World {
 }
 
 impl Links for World {
-    fn send_train(&mut self, _now: Instant, link: LinkId, chunks: &Train) -> SendReport {
+    fn send_train(&mut self, _now: Instant, link: LinkId, datagrams: &Train) -> SendReport {
         self.check(link);
-        assert!(!chunks.is_empty(), "a train carries something");
+        assert!(!datagrams.is_empty(), "a train carries something");
+        self.watch.sent(datagrams);
         self.sends += 1;
         let full = self.narrow && self.sends.is_multiple_of(SENDS_PER_BLOCK);
         SendReport { link_blocked: full, uplink_blocked: full && self.sends.is_multiple_of(2) }
@@ -140,23 +182,34 @@ fn rest<M: Machine>(machine: &mut M, now: Instant, world: &mut World, mut on_eve
 ///
 /// When the peer breaks what the module promises.
 pub fn peer_inputs(data: &[u8]) {
+    peer_session(data);
+}
+
+/// As [`peer_inputs`], and says what the peer counted.
+///
+/// # Panics
+///
+/// When the peer breaks what the module promises.
+pub fn peer_session(data: &[u8]) -> PeerStats {
     let mut script = Script::new(data);
-    let Some(setup) = script.byte() else { return };
-    let mut config = PeerConfig::new(CHANNEL, vec![SocketAddr::from(([127, 0, 0, 1], 4433))]);
+    let Some(setup) = script.byte() else { return PeerStats::default() };
+    let mut config = PeerConfig::new(channel(), vec![SocketAddr::from(([127, 0, 0, 1], 4433))]);
     config.window_chunks = 64;
     config.eco = setup & 1 != 0;
     config.rejoin = setup & 2 == 0;
     config.relay = if setup & 4 == 0 { RelayPolicy::Burst } else { RelayPolicy::Classic };
-    let mut world = World { narrow: setup & 8 != 0, ..World::default() };
+    config.allow_unsigned = setup & 64 == 0;
+    let watch = if config.allow_unsigned { Watch::Credulous } else { Watch::Wary(Vouched::default()) };
+    let mut world = World { narrow: setup & 8 != 0, watch, ..World::default() };
     let mut now = Instant::from_micros(1_000_000);
     let mut peer = Peer::new(config, PeerId::new([7; 32]), setup.into(), now);
     let mut order = PlayOrder::default();
-    let mut on_event = |event| order.check(&event);
-    rest(&mut peer, now, &mut world, &mut on_event);
+    rest(&mut peer, now, &mut world, |event| order.check(event));
     let mut act = || {
         match script.byte()? {
             0..=199 => {
                 let input = world.input(&mut script)?;
+                order.told.extend(world.told.drain(..));
                 peer.handle_input(now, input);
             }
             200..=249 => {
@@ -167,12 +220,14 @@ pub fn peer_inputs(data: &[u8]) {
             // Time that stands earlier than before is the latest seen.
             253..=255 => peer.handle_input(Instant::ORIGIN, Input::Tick),
         }
-        rest(&mut peer, now, &mut world, &mut on_event);
+        rest(&mut peer, now, &mut world, |event| order.check(event));
+        order.played.drain(..).for_each(|chunk| world.watch.played(&chunk));
         Some(())
     };
     while act().is_some() {}
     // Every figure can be asked for in every state.
     assert!(peer.stats().chunks_played <= CHUNKS_MAX && peer.buffer_delay() < Duration::from_secs(7200));
+    peer.stats()
 }
 
 /// What was played last, and in which stream.
@@ -180,24 +235,34 @@ pub fn peer_inputs(data: &[u8]) {
 struct PlayOrder {
     next: Option<ChunkNumber>,
     epoch: Option<Epoch>,
+    /// Since it was looked at last.
+    played: Vec<Chunk>,
+    /// Where the splitter's turns and welcomes said that the stream is: each may take the play-out back to it (R-RELAY-6).
+    told: BTreeSet<ChunkNumber>,
 }
 
 impl PlayOrder {
-    /// Numbers go on within a stream, each played or skipped once; a new stream begins with a join in a new epoch.
-    fn check(&mut self, event: &PeerEvent) {
+    /// Numbers go on within a stream, each played or skipped once, unless the splitter itself says that the peer was led astray;
+    /// a new stream begins with a join in a new epoch.
+    fn check(&mut self, event: PeerEvent) {
         if let PeerEvent::Joined { epoch, .. } = event
-            && self.epoch.replace(*epoch) != Some(*epoch)
+            && self.epoch.replace(epoch) != Some(epoch)
         {
             self.next = None;
         } else if let PeerEvent::Play(chunk) = event {
             let number = chunk.number();
-            assert!(self.next.is_none_or(|next| next == number), "{number} is played in {self:?}");
+            assert!(self.may_go_on(number), "{number} is played in {self:?}");
             self.next = Some(number.next());
+            self.played.push(chunk);
         } else if let PeerEvent::Gap { first, chunks } = event {
-            assert!(*chunks > 0, "a gap has a length");
-            assert!(self.next.is_none_or(|next| next == *first), "a gap from {first} on in {self:?}");
-            self.next = Some(first.plus(*chunks));
+            assert!(chunks > 0, "a gap has a length");
+            assert!(self.may_go_on(first), "a gap from {first} on in {self:?}");
+            self.next = Some(first.plus(chunks));
         }
+    }
+
+    fn may_go_on(&mut self, number: ChunkNumber) -> bool {
+        self.next.is_none_or(|next| next == number || number < next && self.told.remove(&number))
     }
 }
 
@@ -210,13 +275,33 @@ const CHUNKS_MAX: u64 = 1 << 32;
 ///
 /// When the splitter breaks what the module promises.
 pub fn splitter_inputs(data: &[u8]) {
+    splitter_session(data);
+}
+
+/// As [`splitter_inputs`], and says what the splitter counted.
+///
+/// # Panics
+///
+/// When the splitter breaks what the module promises.
+pub fn splitter_session(data: &[u8]) -> SplitterStats {
     let mut script = Script::new(data);
-    let Some(setup) = script.byte() else { return };
-    let mut config = SplitterConfig::new(CHANNEL, Epoch(1), 0);
+    let Some(setup) = script.byte() else { return SplitterStats::default() };
+    let mut config = SplitterConfig::new(channel(), Epoch(1), 0);
     config.window_chunks = 64;
     config.team_size_max = u16::from(setup >> 4) + 1;
     let team_size_max = config.team_size_max;
-    let mut world = World { narrow: setup & 8 != 0, ..World::default() };
+    let parity = match setup >> 1 & 3 {
+        0 => ParityPolicy::Adaptive,
+        1 => ParityPolicy::Fixed(0),
+        2 => ParityPolicy::Fixed(1),
+        _ => ParityPolicy::Fixed(16),
+    };
+    let mut watch = Watch::Credulous;
+    if setup & 1 == 0 {
+        config.protection = Some(Protection { key: signing_key(), parity });
+        watch = Watch::Signing(Published::default());
+    }
+    let mut world = World { narrow: setup & 8 != 0, watch, ..World::default() };
     let mut now = Instant::from_micros(1_000_000);
     let mut splitter = Splitter::new(config, now);
     let mut expected = ChunkNumber::ZERO;
@@ -260,4 +345,5 @@ pub fn splitter_inputs(data: &[u8]) {
         Some(())
     };
     while act().is_some() {}
+    splitter.stats()
 }

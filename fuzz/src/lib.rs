@@ -6,7 +6,9 @@
 //! `fuzz/libfuzzer/Cargo.toml`. The replay test says which of these is missing.
 
 pub mod core;
+mod generation;
 mod script;
+mod watch;
 pub mod wire;
 
 use p2psp_media::fuzzing as media;
@@ -17,9 +19,9 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every target, in order of the alphabet.
 pub const TARGETS: &[Target] = &[
     ("channel_link", wire::channel_link),
-    ("chunk", wire::chunk),
     ("control_frame", wire::control_frame),
     ("cutter", media::cutter),
+    ("datagram", wire::datagram),
     ("frame_stream", wire::frame_stream),
     ("http_body", media::http_body),
     ("http_head", media::http_head),

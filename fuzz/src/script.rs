@@ -1,17 +1,18 @@
 //! Arbitrary bytes as a script of choices: what a hostile or broken network might bring, in an order that a fuzzer can vary byte
 //! by byte. Values lean towards what is near a limit or near zero; every value within its type can be had.
 
+use crate::generation::{Shape, channel};
 use bytes::Bytes;
 use p2psp_wire::{
-    ChannelId, Chunk, ChunkHeader, ChunkNumber, Control, Departure, DepartureReason, Epoch, GoodbyeReason,
-    Hello, Join, Member, NumberRange, PeerId, Refuse, RefuseReason, RosterDelta, Slot, StreamHeader,
-    StreamTime, Welcome,
-    limits::{CHUNK_NUMBER_MAX, TEAM_SIZE_MAX},
+    ChannelId, Chunk, ChunkHeader, ChunkNumber, Control, Datagram, Departure, DepartureReason, Epoch,
+    GoodbyeReason, Hash, Hello, Integrity, Join, Manifest, ManifestContents, Member, NumberRange, Parity,
+    PeerId, Refuse, RefuseReason, RosterDelta, Slot, StreamHeader, StreamTime, Welcome,
+    limits::{
+        CHUNK_NUMBER_MAX, DATA_CHUNKS_MAX, HASH_BYTES, PARITY_CHUNKS_MAX, SHARD_BYTES_MIN, SIGNATURE_BYTES,
+        TEAM_SIZE_MAX,
+    },
 };
 use std::net::SocketAddr;
-
-/// The channel of every script, and so its splitter's identity.
-pub(crate) const CHANNEL: ChannelId = ChannelId::new([9; 32]);
 
 /// Bytes not yet used. Every method gives `None` when they are used up: the script is over.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ impl<'a> Script<'a> {
     /// One of eight, or the splitter.
     pub(crate) fn peer(&mut self) -> Option<PeerId> {
         let byte = self.byte()?;
-        Some(if byte < 32 { CHANNEL.into() } else { PeerId::new([byte % 8; 32]) })
+        Some(if byte < 32 { channel().into() } else { PeerId::new([byte % 8; 32]) })
     }
 
     pub(crate) fn address(&mut self) -> Option<SocketAddr> {
@@ -84,7 +85,7 @@ impl<'a> Script<'a> {
     }
 
     fn channel(&mut self) -> Option<ChannelId> {
-        Some(if self.byte()? < 240 { CHANNEL } else { ChannelId::new([1; 32]) })
+        Some(if self.byte()? < 240 { channel() } else { ChannelId::new([1; 32]) })
     }
 
     fn epoch(&mut self) -> Option<Epoch> {
@@ -99,21 +100,91 @@ impl<'a> Script<'a> {
     }
 
     /// A chunk whose header says anything at all.
-    pub(crate) fn chunk(&mut self) -> Option<Chunk> {
+    pub(crate) fn chunk(&mut self) -> Option<Datagram> {
+        let (number, origin, byte) = (self.chunk_number()?, self.slot()?, self.byte()?);
         let header = ChunkHeader {
-            number: self.chunk_number()?,
-            origin: self.slot()?,
-            position: 0,
-            header_version: self.byte()? & 3,
+            number,
+            origin,
+            position: byte >> 2,
+            header_version: byte & 3,
             random_access: self.flag()?,
             time_us: self.number_u32()?,
         };
-        Chunk::new(header, b"payload").ok()
+        Chunk::new(header, b"payload").ok().map(Datagram::Chunk)
+    }
+
+    /// A parity chunk or a manifest that belongs to nothing, and that nobody signed.
+    pub(crate) fn loose(&mut self) -> Option<Datagram> {
+        let (first, origin, byte) = (self.chunk_number()?, self.slot()?, self.byte()?);
+        if byte & 1 == 0 {
+            let shard = [byte; SHARD_BYTES_MIN];
+            return Parity::new(first, byte >> 2, origin, self.number_u32()?, &shard)
+                .ok()
+                .map(Datagram::Parity);
+        }
+        let contents = ManifestContents {
+            epoch: self.epoch()?,
+            first,
+            data_chunks: 1 + byte % DATA_CHUNKS_MAX,
+            shard_bytes: 1138,
+            closed: StreamTime::from_micros(self.number()?),
+            previous: Hash::default(),
+            hashes: vec![Hash::default(); usize::from(1 + byte % DATA_CHUNKS_MAX)],
+        };
+        Manifest::new(contents, &[byte; SIGNATURE_BYTES], origin).ok().map(Datagram::Manifest)
+    }
+
+    /// What a true generation is like: mostly eight chunks at most and three for parity, sometimes as many as there can be.
+    pub(crate) fn shape(&mut self) -> Option<Shape> {
+        let (first, counts) = (self.chunk_number()?, self.byte()?);
+        let (data_chunks, parity_chunks) = match counts {
+            0..=239 => (1 + (counts & 7), counts >> 3 & 3),
+            240..=255 => (DATA_CHUNKS_MAX, PARITY_CHUNKS_MAX - (counts - 240)),
+        };
+        Some(Shape {
+            first,
+            data_chunks,
+            parity_chunks,
+            origin: self.slot()?,
+            origins: 1 + (self.byte()? & 7),
+            epoch: self.epoch()?,
+            closed: StreamTime::from_micros(self.number()?),
+        })
+    }
+
+    /// Some of these, as the bits of two bytes choose; their order is kept.
+    pub(crate) fn some_of(&mut self, datagrams: &[Datagram]) -> Option<Vec<Datagram>> {
+        let bits = u16::from_be_bytes([self.byte()?, self.byte()?]);
+        let chosen = (0..16).cycle().zip(datagrams).filter(|(bit, _)| bits >> bit & 1 == 1);
+        Some(chosen.map(|(_, datagram)| datagram.clone()).collect())
+    }
+
+    /// Mostly leaves them alone, else changes one byte of one, as a hostile relay may. What then is none is left out: a host
+    /// tells of it by other means.
+    pub(crate) fn alter(&mut self, datagrams: &mut Vec<Datagram>) -> Option<()> {
+        let nth = match self.byte()? {
+            0..=127 => return Some(()),
+            byte @ 128..=255 => usize::from(byte - 128) % datagrams.len().max(1),
+        };
+        let (offset, bits) = (usize::from(self.byte()?), self.byte()?);
+        if nth >= datagrams.len() {
+            return Some(());
+        }
+        let mut bytes = datagrams.remove(nth).bytes().to_vec();
+        let offset = offset % bytes.len();
+        if let Some(byte) = bytes.get_mut(offset) {
+            *byte ^= bits;
+        }
+        if let Ok(altered) = Datagram::decode(bytes.into()) {
+            datagrams.insert(nth, altered);
+        }
+        Some(())
     }
 
     /// Any message, whoever may send it.
     pub(crate) fn control(&mut self) -> Option<Control> {
-        Some(match self.byte()? & 15 {
+        let kind = self.byte()?;
+        Some(match kind & 15 {
             0 => Control::Join(self.join()?),
             1 => Control::Welcome(self.welcome()?),
             2 => Control::Refuse(Refuse {
@@ -138,9 +209,21 @@ impl<'a> Script<'a> {
             8 => Control::Request { origins: self.several(Self::slot)? },
             9 => Control::Prune { origins: self.several(Self::slot)? },
             10 => Control::Lost { ranges: self.ranges()? },
-            11 => Control::Pull { ranges: self.ranges()? },
+            11 => Control::Pull {
+                ranges: self.ranges()?,
+                generations: if kind & 16 == 0 { Vec::new() } else { self.several(Self::chunk_number)? },
+            },
             12 => Control::Choke { ranges: self.ranges()?, retry_after_ms: self.number_u32()? },
             13 => Control::Silent { origins: self.several(Self::slot)? },
+            _ if kind & 16 != 0 => {
+                let (one, other) = (self.number_u32()?, self.number_u32()?);
+                Control::Report { chunks_due: one.max(other), chunks_missing: one.min(other) }
+            }
+            _ if kind & 32 != 0 => Control::Complaint {
+                accused: self.slot()?,
+                number: self.chunk_number()?,
+                hash: Hash([self.byte()?; HASH_BYTES]),
+            },
             _ => Control::Unknown,
         })
     }
@@ -158,17 +241,26 @@ impl<'a> Script<'a> {
     }
 
     fn welcome(&mut self) -> Option<Welcome> {
+        let (slot, epoch, observed) = (self.slot()?, self.epoch()?, self.address()?);
+        let (team_size_max, next_number) = (self.count()?, self.chunk_number()?);
+        let (stream_time, epoch_unix_us) = (StreamTime::from_micros(self.number()?), self.number()?);
+        let byte = self.byte()?;
         Some(Welcome {
             revision: 1,
-            slot: self.slot()?,
-            epoch: self.epoch()?,
-            observed: self.address()?,
-            team_size_max: self.count()?,
-            next_number: self.chunk_number()?,
-            stream_time: StreamTime::from_micros(self.number()?),
-            epoch_unix_us: self.number()?,
-            random_access: if self.flag()? { Some(self.chunk_number()?) } else { None },
+            slot,
+            epoch,
+            observed,
+            team_size_max,
+            next_number,
+            stream_time,
+            epoch_unix_us,
+            random_access: if byte & 1 == 1 { Some(self.chunk_number()?) } else { None },
             members: self.count()?,
+            integrity: match byte >> 1 & 3 {
+                0 => Integrity::None,
+                1 => Integrity::Unspecified,
+                _ => Integrity::Manifest,
+            },
         })
     }
 

@@ -3,9 +3,12 @@
 
 use bytes::{Bytes, BytesMut};
 use p2psp_wire::{
-    ChannelLink, Chunk, Control, FrameDecoder, PeerId, StreamTime,
-    limits::{DATAGRAM_BYTES_MAX, FRAME_BYTES_MAX, LINK_ADDRESSES_MAX, LINK_BYTES_MAX},
+    ChannelLink, Chunk, Control, Datagram, FrameDecoder, Manifest, Parity, PeerId, StreamTime,
+    limits::{DATAGRAM_BYTES_MAX, FRAME_BYTES_MAX, LINK_ADDRESSES_MAX, LINK_BYTES_MAX, SHARD_BYTES_MAX},
 };
+
+/// First byte of a chunk (R-DGRAM-2), the one kind whose first flag has a meaning.
+const KIND_CHUNK: u8 = 1;
 
 /// Most bytes of a frame's length prefix.
 const PREFIX_BYTES_MAX: usize = 3;
@@ -14,19 +17,39 @@ const PREFIX_BYTES_MAX: usize = 3;
 ///
 /// # Panics
 ///
-/// When the decoder accepts what an encoder does not give back.
-pub fn chunk(data: &[u8]) {
-    let datagram = Bytes::copy_from_slice(data);
-    let Ok(chunk) = Chunk::decode(datagram.clone()) else { return };
+/// When the decoder accepts what an encoder does not give back, byte by byte but for flags without a meaning (R-DGRAM-4); when a
+/// chunk does not survive its shard.
+pub fn datagram(data: &[u8]) {
+    let bytes = Bytes::copy_from_slice(data);
+    let Ok(decoded) = Datagram::decode(bytes.clone()) else { return };
     assert!(data.len() <= DATAGRAM_BYTES_MAX, "an oversize datagram decodes");
-    assert_eq!(*chunk.datagram(), datagram, "a relay would send other bytes than it got");
-    let payload = chunk.payload();
-    let again =
-        Chunk::new(*chunk.header(), &payload).expect("a decoded header and payload are within limits");
-    assert_eq!(again.header(), chunk.header());
-    assert_eq!(again.payload(), payload);
-    let decoded = Chunk::decode(again.datagram().clone());
-    assert_eq!(decoded.as_ref(), Ok(&again));
+    assert_eq!(*decoded.bytes(), bytes, "a relay would send other bytes than it got");
+    let again = match &decoded {
+        Datagram::Chunk(chunk) => {
+            let mut shard = [chunk.shard_prefix().as_slice(), &chunk.payload()].concat();
+            shard.resize(SHARD_BYTES_MAX, 0);
+            let rebuilt = Chunk::from_shard(chunk.number(), chunk.header().position, &shard);
+            assert_eq!(rebuilt.as_ref(), Ok(chunk), "a shard gives another chunk back");
+            Chunk::new(*chunk.header(), &chunk.payload()).map(Datagram::Chunk)
+        }
+        Datagram::Parity(parity) => {
+            let (first, position, origin) = (parity.first(), parity.position(), parity.origin());
+            Parity::new(first, position, origin, parity.time_us(), &parity.shard()).map(Datagram::Parity)
+        }
+        Datagram::Manifest(manifest) => {
+            let signature = manifest.signature();
+            let signature = signature.as_ref().try_into().expect("a signature has one length");
+            Manifest::new(manifest.contents().clone(), signature, manifest.origin()).map(Datagram::Manifest)
+        }
+    };
+    let again = again.expect("what decodes is within limits");
+    assert_eq!((again.origin(), again.number()), (decoded.origin(), decoded.number()));
+    let mut canonical = data.to_vec();
+    if let [kind, flags, ..] = canonical.as_mut_slice() {
+        *flags &= u8::from(*kind == KIND_CHUNK);
+    }
+    assert_eq!(again.bytes().as_ref(), canonical, "the decoder takes what no encoder makes");
+    assert_eq!(Datagram::decode(again.bytes().clone()), Ok(again));
 }
 
 /// One control frame without its length prefix.
