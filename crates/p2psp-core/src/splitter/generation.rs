@@ -74,6 +74,13 @@ impl Generations {
         u8::try_from(self.open.len()).unwrap_or(DATA_CHUNKS_MAX)
     }
 
+    /// Closes the open generation where turns before this chunk were dropped: a generation's numbers have no gap (R-GEN-1).
+    pub(super) fn close_before(&mut self, number: ChunkNumber, time: StreamTime, turn_chunks: u64) {
+        if self.open.last().is_some_and(|last| last.number().next() != number) {
+            self.close(time, turn_chunks);
+        }
+    }
+
     /// A chunk goes out. `span_chunks` is what the source brings in one [`GENERATION_SPAN`]; `turn_chunks` go to one origin in a
     /// row, and are lost together.
     pub(super) fn push(
@@ -126,7 +133,8 @@ impl Generations {
             data_chunks,
             shard_bytes: u16::try_from(shard_bytes).unwrap_or(u16::MAX),
             closed: time,
-            previous: self.previous,
+            // Known when the manifest before it is signed.
+            previous: Hash::default(),
             hashes,
         }));
     }
@@ -154,9 +162,10 @@ impl Generations {
     pub(super) fn sign(
         &mut self,
         channel: ChannelId,
-        contents: ManifestContents,
+        mut contents: ManifestContents,
         origin: p2psp_wire::Slot,
     ) -> Option<p2psp_wire::Manifest> {
+        contents.previous = self.previous;
         let manifest = self.protection.key.sign(channel, contents, origin)?;
         self.previous = protect::hash_bytes(&manifest.payload());
         Some(manifest)

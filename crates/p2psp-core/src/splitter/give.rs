@@ -72,6 +72,10 @@ impl Splitter {
 
     /// Lays a chunk out as it will travel, and keeps it. Drafts were checked when they came in, so that none is lost here.
     fn stamp(&mut self, now: Instant, draft: &Draft, origin: Slot) -> Option<Chunk> {
+        let (time, turn_chunks) = (self.stream_time(now), self.turns.chunks());
+        if let Some(open) = &mut self.generations {
+            open.close_before(draft.number, time, turn_chunks);
+        }
         let header = ChunkHeader {
             number: draft.number,
             origin,
