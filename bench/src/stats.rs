@@ -33,11 +33,7 @@ pub struct Net {
     pub udp_packets_out: u64,
     /// UDP payload bytes sent.
     pub udp_bytes_out: u64,
-    /// Packets that carried chunks.
-    pub quic_datagrams_out: u64,
-    /// ACK frames sent.
-    pub quic_acks_out: u64,
-    /// Chunks not sent because a link's queue was full.
+    /// Chunks not sent because the kernel had no room.
     pub chunks_dropped_full: u64,
     /// Turns of the driver's loop.
     pub turns: u64,

@@ -17,8 +17,6 @@ pub struct NodeConfig {
     pub keep_alive: Duration,
     /// The upload that all links share, in bits per second on the wire (headers included). Default 100 Mb/s.
     pub uplink_bits_per_s: u64,
-    /// QUIC's timers come due at multiples of this, so that one wake-up serves many links. Default 10 ms; zero leaves them exact.
-    pub timer_grid: Duration,
     /// Most links at a time, those in their handshake and those that are closing included; one more is refused. Default 1024.
     pub links_max: usize,
     /// A handshake that takes longer has failed. Default 5 s.
@@ -35,7 +33,6 @@ impl NodeConfig {
             idle_timeout: Duration::from_secs(3),
             keep_alive: Duration::from_secs(1),
             uplink_bits_per_s: 100_000_000,
-            timer_grid: Duration::from_millis(10),
             links_max: 1024,
             handshake_timeout: Duration::from_secs(5),
         }
@@ -52,8 +49,6 @@ impl NodeConfig {
             Err("uplink_bits_per_s must be above zero")
         } else if self.links_max == 0 {
             Err("links_max must be above zero")
-        } else if self.timer_grid > Duration::from_millis(100) {
-            Err("timer_grid must be at most 100 ms, or QUIC's timers lose their meaning")
         } else {
             Ok(())
         }

@@ -28,9 +28,6 @@ use tokio::{
     time::{Sleep, sleep, timeout},
 };
 
-/// How soon a full link is looked at again: the finest step of tokio's timers.
-const ROOM_POLL: Duration = Duration::from_millis(1);
-
 /// Commands taken in one turn, so that a busy owner does not keep the network from the machine.
 const COMMANDS_PER_TURN: usize = 16;
 
@@ -78,7 +75,7 @@ impl Node {
         let network = Network {
             pacer: Pacer::new(self.config.uplink_bits_per_s, now),
             uplink_blocked: false,
-            transport: Transport::new(self.quic, &self.config, Arc::clone(&stats)),
+            transport: Transport::new(now, self.quic, &self.config, Arc::clone(&stats)),
             stats: Arc::clone(&stats),
         };
         let turns = Turns {
@@ -146,7 +143,7 @@ struct Network {
 
 impl Links for Network {
     fn send_train(&mut self, now: Instant, link: LinkId, train: &Train) -> SendReport {
-        let sent = self.transport.send_train(link, train);
+        let sent = self.transport.send_train(now, link, train);
         let spent = self.pacer.charge(now, sent.wire_bytes);
         if spent && !self.uplink_blocked {
             self.uplink_blocked = true;
@@ -230,8 +227,8 @@ impl<M: Machine, F: FnMut(M::Event)> Turns<M, F> {
                 Poll::Pending => break,
             }
         }
-        gathered.more |= self.network.transport.poll(cx, &mut gathered.inputs)?;
-        // The machine's timer, the uplink, or a full link.
+        gathered.more |= self.network.transport.poll(self.clock.now(), cx, &mut gathered.inputs)?;
+        // The machine's timer, the uplink, or silence on a link.
         let rang = self.alarm_at.is_some() && self.alarm.as_mut().poll(cx).is_ready();
         let nothing = gathered.commands.is_empty()
             && gathered.inputs.is_empty()
@@ -258,15 +255,16 @@ impl<M: Machine, F: FnMut(M::Event)> Turns<M, F> {
         if self.wake.is_some_and(|wake| wake.at <= now) {
             self.machine.handle_input(now, Input::Tick);
         }
+        self.network.transport.watch(now);
         self.wake = drain(&mut self.machine, now, &mut self.network, &mut self.on_event);
-        self.set_alarm(now);
+        self.set_alarm();
     }
 
-    fn set_alarm(&mut self, now: Instant) {
+    fn set_alarm(&mut self) {
         let machine = self.wake.map(|wake| wake.at);
         let uplink = self.network.uplink_blocked.then(|| self.network.pacer.open_at());
-        let room = self.network.transport.awaits_room().then(|| now + ROOM_POLL);
-        let at = [machine, uplink, room].into_iter().flatten().min();
+        let watch = Some(self.network.transport.watch_at());
+        let at = [machine, uplink, watch].into_iter().flatten().min();
         if let Some(at) = at.filter(|_| at != self.alarm_at) {
             self.alarm.as_mut().reset(self.clock.to_host(at));
         }
@@ -274,9 +272,10 @@ impl<M: Machine, F: FnMut(M::Event)> Turns<M, F> {
     }
 
     async fn close(&mut self, grace: Duration) {
+        let clock = self.clock;
         self.network.transport.hangup_all(grace);
         // Each link keeps to the grace by itself; the margin is for their closing packets.
-        let closed = poll_fn(|cx| self.network.transport.poll_closed(cx));
+        let closed = poll_fn(|cx| self.network.transport.poll_closed(clock.now(), cx));
         if timeout(grace + Duration::from_millis(100), closed).await.is_err() {
             tracing::info!("some links did not close in time");
         }

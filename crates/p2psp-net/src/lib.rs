@@ -18,24 +18,24 @@
 //!
 //! # Map
 //!
-//! `driver` is the loop around [`p2psp_core::drain`]; `transport` is the network as trains and messages, today over quinn;
-//! `quic` holds every QUIC setting and `tls` every cryptographic one; `pacer` is the uplink that all links share; `grid` lets
-//! QUIC's timers share wake-ups; `ack_delay` keeps acknowledgements from doubling the packets. [`tasks`] is the one place
-//! where tasks are started, [`runtime()`] the loop that they run on; [`route`] asks the system which of its addresses others may
-//! try. No protocol decision is taken here: the machine decides, the host carries out.
+//! `driver` is the loop around [`p2psp_core::drain`]; `transport` is the network as trains and messages: trains as sealed
+//! datagrams (`seal`), messages over quinn, both on one `socket`; `quic` holds every QUIC setting and `tls` every cryptographic
+//! one of its handshake; `pacer` is the uplink that all links share. [`tasks`] is the one place where tasks are started,
+//! [`runtime()`] the loop that they run on; [`route`] asks the system which of its addresses others may try. No protocol decision
+//! is taken here: the machine decides, the host carries out.
 
-mod ack_delay;
 mod clock;
 mod config;
 mod driver;
 mod feed;
-mod grid;
 mod handle;
 mod identity;
 mod pacer;
 mod quic;
 pub mod route;
 mod runtime;
+mod seal;
+mod socket;
 mod stats;
 pub mod tasks;
 mod tls;

@@ -8,9 +8,8 @@
 use p2psp_core::Instant;
 use std::time::Duration;
 
-/// What a chunk costs on the wire beyond its own bytes: QUIC short header, DATAGRAM frame and AEAD tag (38 at most, limits of
-/// quinn 0.11), UDP (8) and IPv6 (40).
-pub(crate) const PACKET_OVERHEAD_BYTES: u64 = 38 + 8 + 40;
+/// What a sealed datagram costs on the wire beyond its UDP payload: UDP (8) and IPv6 (40).
+pub(crate) const PACKET_OVERHEAD_BYTES: usize = 8 + 40;
 
 /// How much may go out at once after silence: this long at the full rate, which is what a router on the way may have to queue.
 /// At 100 Mb/s a turn of two chunks for 50 teammates leaves without another wake-up ...

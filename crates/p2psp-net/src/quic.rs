@@ -1,54 +1,35 @@
 //! quinn set up for a live mesh: what it does by default is wrong for this traffic. Owns every QUIC setting and the socket;
 //! drives nothing.
 
-use crate::{ack_delay::ACK_DELAY, config::NodeConfig, grid::GridRuntime, tls};
-use p2psp_wire::limits::DATAGRAM_BYTES_MAX;
+use crate::{config::NodeConfig, seal::SEALED_BYTES_MAX, socket::Socket, tasks::Group, tls};
 use quinn::{
-    AckFrequencyConfig, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig,
-    VarInt,
+    AsyncTimer, AsyncUdpSocket, ClientConfig, Endpoint, EndpointConfig, Runtime, ServerConfig, TokioRuntime,
+    TransportConfig, VarInt,
     congestion::{Controller, ControllerFactory},
 };
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 use std::{
     any::Any,
+    future::Future,
     io,
     net::SocketAddr,
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-/// UDP payload on every path: the IPv6 minimum MTU of 1280 less 48 bytes of headers. QUIC's share of it is 38 at most, which
-/// leaves [`DATAGRAM_BYTES_MAX`] for a chunk from a link's first packet on, without discovery.
+/// UDP payload on every path: the IPv6 minimum MTU of 1280 less 48 bytes of headers. The longest sealed datagram fits, from a
+/// link's first packet on, without discovery.
 const UDP_PAYLOAD_BYTES: u16 = 1232;
+const _: () = assert!(SEALED_BYTES_MAX <= UDP_PAYLOAD_BYTES as usize, "a sealed datagram fits every path");
 
 /// Socket buffers asked of the kernel. Linux's default of 208 KiB holds 92 packets: 44 ms at 20 Mb/s.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
-
-/// What one queued chunk takes in quinn's datagram queues: its bytes and quinn's own record of it.
-const CHUNK_BYTES: usize = DATAGRAM_BYTES_MAX + CHUNK_RECORD_BYTES;
-/// quinn's record of a queued datagram: a `Bytes`.
-pub(crate) const CHUNK_RECORD_BYTES: usize = size_of::<bytes::Bytes>();
-
-/// Least send queue of a link, in chunks: several turns of 16 fit, so that a burst goes out whole.
-const SEND_QUEUE_CHUNKS_MIN: usize = 64;
-/// Largest send queue of a link, in chunks.
-const SEND_QUEUE_CHUNKS_MAX: usize = 256;
-/// How much of the uplink one link may queue, in time. What waits longer is stale; quinn's default of 1 MiB holds seconds.
-const SEND_QUEUE: Duration = Duration::from_millis(20);
-
-/// Chunks that a link holds for a driver that is late: 100 ms of a 20 Mb/s stream. The oldest goes when it is full.
-const RECEIVE_QUEUE_CHUNKS: usize = 208;
 
 /// Bytes of control stream that the other side may send ahead of what was read: two of the largest frames.
 const CONTROL_RECEIVE_BYTES: u32 = 128 * 1024;
 /// Bytes of control stream that quinn keeps until they are acknowledged.
 const CONTROL_SEND_BYTES: u64 = 256 * 1024;
-
-/// Chunks on one link after which an acknowledgement does not wait for [`ACK_DELAY`]. Rare enough to be cheap for a fast link,
-/// often enough to keep quinn's table of unacknowledged packets short: a long one is slower than the ACKs it saves.
-const ACK_EVERY_CHUNKS: u32 = 16;
-/// Packets by which one must be overtaken before an acknowledgement goes out at once: quinn's own loss threshold.
-const ACK_REORDER_PACKETS: u32 = 3;
 
 /// The round-trip time to begin with: an unanswered first packet is sent again after three of them. quinn's 333 ms (RFC 9002)
 /// would cost one of twenty joins a second on a path that loses one packet in a hundred.
@@ -94,7 +75,8 @@ pub enum BindError {
 pub(crate) struct Quic {
     pub(crate) endpoint: Endpoint,
     pub(crate) client: ClientConfig,
-    pub(crate) runtime: Arc<GridRuntime>,
+    pub(crate) runtime: Arc<GroupRuntime>,
+    pub(crate) socket: Arc<Socket>,
     pub(crate) local_addr: SocketAddr,
 }
 
@@ -114,29 +96,32 @@ pub(crate) fn bind(config: &NodeConfig) -> Result<Quic, BindError> {
             BindError::Socket { address, source }
         }
     };
-    let socket = open(address).map_err(bind_error)?;
-    let transport = Arc::new(transport(config, 1)?);
+    let socket = Arc::new(Socket::new(open(address).map_err(bind_error)?).map_err(bind_error)?);
+    let local_addr = socket.local_addr().map_err(bind_error)?;
     let mut server = ServerConfig::with_crypto(tls::server(&config.identity));
     server
-        .transport_config(Arc::clone(&transport))
+        .transport_config(Arc::new(transport(1)))
         .max_incoming(INCOMING_MAX)
         .incoming_buffer_size(INCOMING_BYTES_MAX)
         .incoming_buffer_size_total(INCOMING_BYTES_TOTAL_MAX);
     let mut client = ClientConfig::new(tls::client(&config.identity));
-    client.transport_config(Arc::new(self::transport(config, 0)?));
+    client.transport_config(Arc::new(transport(0)));
     let mut endpoint_config = EndpointConfig::default();
-    // A first byte without QUIC's fixed bit stays free, so that sealed datagrams can share the socket (R-DGRAM-3).
+    // What lacks QUIC's fixed bit is a sealed datagram (R-SEAL-2), and never QUIC's own.
     endpoint_config.grease_quic_bit(false);
-    let runtime = Arc::new(GridRuntime::new(config.timer_grid));
-    let endpoint =
-        Endpoint::new(endpoint_config, Some(server), socket.into(), Arc::clone(&runtime) as Arc<_>)
-            .map_err(bind_error)?;
-    let local_addr = endpoint.local_addr().map_err(bind_error)?;
-    Ok(Quic { endpoint, client, runtime, local_addr })
+    let runtime = Arc::new(GroupRuntime::default());
+    let endpoint = Endpoint::new_with_abstract_socket(
+        endpoint_config,
+        Some(server),
+        Arc::clone(&socket) as Arc<_>,
+        Arc::clone(&runtime) as Arc<_>,
+    )
+    .map_err(bind_error)?;
+    Ok(Quic { endpoint, client, runtime, socket, local_addr })
 }
 
-fn open(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+fn open(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
@@ -154,18 +139,11 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    Ok(socket)
+    Ok(socket.into())
 }
 
 /// `remote_streams` is how many streams the other side may open: the dialer opens the control stream, nobody opens more.
-fn transport(config: &NodeConfig, remote_streams: u32) -> Result<TransportConfig, BindError> {
-    let idle = IdleTimeout::try_from(config.idle_timeout)
-        .map_err(|_| BindError::Config("idle_timeout must be at most one hour"))?;
-    let mut ack_frequency = AckFrequencyConfig::default();
-    ack_frequency
-        .ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY_CHUNKS))
-        .reordering_threshold(VarInt::from_u32(ACK_REORDER_PACKETS))
-        .max_ack_delay(Some(ACK_DELAY));
+fn transport(remote_streams: u32) -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(remote_streams))
@@ -174,28 +152,52 @@ fn transport(config: &NodeConfig, remote_streams: u32) -> Result<TransportConfig
         .receive_window(VarInt::from_u32(CONTROL_RECEIVE_BYTES))
         .send_window(CONTROL_SEND_BYTES)
         .send_fairness(false)
-        .max_idle_timeout(Some(idle))
-        .keep_alive_interval(Some(config.keep_alive))
+        // Whether the other side is there is seen by its sealed datagrams: the transport watches, with fewer packets.
+        .max_idle_timeout(None)
+        .keep_alive_interval(None)
         .initial_rtt(INITIAL_RTT)
         .initial_mtu(UDP_PAYLOAD_BYTES)
         .min_mtu(UDP_PAYLOAD_BYTES)
         .mtu_discovery_config(None)
         .allow_spin(false)
-        .ack_frequency_config(Some(ack_frequency))
         .congestion_controller_factory(Arc::new(Unlimited))
-        .datagram_receive_buffer_size(Some(RECEIVE_QUEUE_CHUNKS * CHUNK_BYTES))
-        .datagram_send_buffer_size(send_queue_bytes(config));
-    Ok(transport)
+        // Chunks travel sealed, beside QUIC.
+        .datagram_receive_buffer_size(None);
+    transport
 }
 
-fn send_queue_bytes(config: &NodeConfig) -> usize {
-    let bits = u128::from(config.uplink_bits_per_s) * SEND_QUEUE.as_nanos() / 1_000_000_000;
-    let bytes = usize::try_from(bits / 8).unwrap_or(usize::MAX);
-    bytes.clamp(SEND_QUEUE_CHUNKS_MIN * CHUNK_BYTES, SEND_QUEUE_CHUNKS_MAX * CHUNK_BYTES)
+/// tokio as quinn's runtime, with one difference: the tasks that quinn starts end with the node.
+#[derive(Debug, Default)]
+pub(crate) struct GroupRuntime {
+    tasks: Group,
 }
 
-/// No congestion control of a link's own: the shared pacer sets the rate. A loss-based window collapses on an
-/// application-limited stream (22 % of a 20 Mb/s stream arrives at 0.5 % loss with quinn's Cubic).
+impl GroupRuntime {
+    /// Stops the tasks that quinn started.
+    pub(crate) fn abort_all(&self) {
+        self.tasks.abort_all();
+    }
+}
+
+impl Runtime for GroupRuntime {
+    fn new_timer(&self, deadline: Instant) -> Pin<Box<dyn AsyncTimer>> {
+        TokioRuntime.new_timer(deadline)
+    }
+
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        self.tasks.spawn("quic", future);
+    }
+
+    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        TokioRuntime.wrap_udp_socket(socket)
+    }
+
+    fn now(&self) -> Instant {
+        TokioRuntime.now()
+    }
+}
+
+/// No congestion control of a link's own: what QUIC carries is small, and the shared pacer sets the rate of the rest.
 #[derive(Clone, Debug)]
 struct Unlimited;
 

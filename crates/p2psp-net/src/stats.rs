@@ -51,20 +51,16 @@ macro_rules! counters {
             /// Gauge: the mean of the smoothed round-trip times of the links that are up.
             #[serde(rename = "rtt_mean_us", serialize_with = "micros")]
             pub rtt_mean: Duration,
-            /// UDP packets sent, all links, those that are gone included. Handshakes that failed are not in it.
+            /// UDP packets sent, sealed and QUIC's, all links, those that are gone included. Handshakes that failed are not in it.
             pub udp_packets_out: u64,
-            /// UDP packets received, all links, those that are gone included.
+            /// UDP packets received, counted alike.
             pub udp_packets_in: u64,
-            /// UDP payload bytes sent, all links.
+            /// UDP payload bytes sent, counted alike.
             pub udp_bytes_out: u64,
-            /// UDP payload bytes received, all links.
+            /// UDP payload bytes received, counted alike.
             pub udp_bytes_in: u64,
-            /// DATAGRAM frames that left, all links: chunks out less those still queued or lost with their link.
-            pub quic_datagrams_out: u64,
-            /// ACK frames sent, all links.
-            pub quic_acks_out: u64,
-            /// Packets sent that QUIC holds for lost, all links.
-            pub udp_packets_lost: u64,
+            /// Packets sent that QUIC holds for lost, all links. Sealed datagrams are not among them.
+            pub quic_packets_lost: u64,
         }
 
         #[derive(Debug, Default)]
@@ -81,7 +77,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Trains sent, and handed to QUIC at least in part.
+    /// Trains sent at least in part.
     trains_out,
     /// Trains received: datagrams that were there at once on one link.
     trains_in,
@@ -89,16 +85,30 @@ counters! {
     chunks_out,
     /// Chunks received.
     chunks_in,
-    /// Bytes of chunks sent, their headers included, QUIC's and below excluded.
+    /// Bytes of chunks sent, their headers included, the seal and below excluded.
     chunk_bytes_out,
     /// Bytes of chunks received, counted alike.
     chunk_bytes_in,
-    /// Chunks not sent because the link's queue was full.
+    /// Chunks not sent because the kernel had no room for them.
     chunks_dropped_full,
     /// Chunks not sent because the link was gone.
     chunks_dropped_gone,
-    /// Chunks not sent because the link takes no datagrams of their size.
-    chunks_dropped_size,
+    /// Sealed datagrams sent, keep-alives included.
+    sealed_packets_out,
+    /// Sealed datagrams received and opened.
+    sealed_packets_in,
+    /// Bytes of sealed datagrams sent, without UDP's and IP's headers.
+    sealed_bytes_out,
+    /// Bytes of sealed datagrams received and opened, counted alike.
+    sealed_bytes_in,
+    /// Sealed datagrams received that are of no link: late ones, or noise.
+    sealed_unknown,
+    /// Sealed datagrams received that came before, or too late to tell.
+    sealed_replayed,
+    /// Sealed datagrams received that their key does not open.
+    sealed_forged,
+    /// QUIC packets dropped because too many waited.
+    quic_packets_dropped,
     /// Control messages sent.
     control_out,
     /// Control messages received.
@@ -109,7 +119,7 @@ counters! {
     malformed_datagrams,
     /// Control streams received that broke off in something that is no message.
     malformed_controls,
-    /// Times a link's send queue filled up.
+    /// Times that a link found no room in the kernel.
     link_blocks,
     /// Times the shared uplink was spent.
     uplink_blocks,
@@ -140,10 +150,10 @@ counters! {
 }
 
 impl NetStats {
-    /// Packets sent that carried no chunk: mostly ACKs on their own, besides handshakes, control messages and keep-alives.
+    /// Packets sent that carried no chunk: keep-alives, besides handshakes and control messages.
     #[must_use]
     pub const fn packets_without_chunk(&self) -> u64 {
-        self.udp_packets_out.saturating_sub(self.quic_datagrams_out)
+        self.udp_packets_out.saturating_sub(self.chunks_out)
     }
 }
 
@@ -198,13 +208,11 @@ impl Stats {
             links: u64::from(links),
             rtt_max: sum.rtt_max,
             rtt_mean: rtt_sum.checked_div(links).unwrap_or_default(),
-            udp_packets_out: sum.udp_packets_out,
-            udp_packets_in: sum.udp_packets_in,
-            udp_bytes_out: sum.udp_bytes_out,
-            udp_bytes_in: sum.udp_bytes_in,
-            quic_datagrams_out: sum.quic_datagrams_out,
-            quic_acks_out: sum.quic_acks_out,
-            udp_packets_lost: sum.udp_packets_lost,
+            udp_packets_out: sum.udp_packets_out + counters.sealed_packets_out,
+            udp_packets_in: sum.udp_packets_in + counters.sealed_packets_in,
+            udp_bytes_out: sum.udp_bytes_out + counters.sealed_bytes_out,
+            udp_bytes_in: sum.udp_bytes_in + counters.sealed_bytes_in,
+            quic_packets_lost: sum.quic_packets_lost,
             ..counters
         }
     }
@@ -215,7 +223,5 @@ fn add(sum: &mut NetStats, stats: &ConnectionStats) {
     sum.udp_packets_in += stats.udp_rx.datagrams;
     sum.udp_bytes_out += stats.udp_tx.bytes;
     sum.udp_bytes_in += stats.udp_rx.bytes;
-    sum.quic_datagrams_out += stats.frame_tx.datagram;
-    sum.quic_acks_out += stats.frame_tx.acks;
-    sum.udp_packets_lost += stats.path.lost_packets;
+    sum.quic_packets_lost += stats.path.lost_packets;
 }

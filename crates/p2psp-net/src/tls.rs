@@ -1,7 +1,7 @@
 //! TLS 1.3 as the protocol wants it (R-LINK-1): both sides prove an Ed25519 raw public key (RFC 7250), AES-128-GCM before
 //! ChaCha20, X25519, our ALPN, no resumption. Knows keys and handshakes; who may connect is the machine's business.
 
-use crate::{Identity, ack_delay::PatientCrypto};
+use crate::Identity;
 use p2psp_wire::{ALPN, PeerId};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::{
@@ -39,14 +39,14 @@ pub(crate) const ALERT_WRONG_ALPN: u8 = 120;
 pub(crate) fn server(identity: &Identity) -> Arc<dyn quinn::crypto::ServerConfig> {
     let config = QuicServerConfig::try_from(server_config(identity))
         .expect("AES-128-GCM, QUIC's initial suite, is among ours");
-    Arc::new(PatientCrypto::new(config))
+    Arc::new(config)
 }
 
 /// The handshake of the dialing side. The name to dial is [`server_name`]'s.
 pub(crate) fn client(identity: &Identity) -> Arc<dyn quinn::crypto::ClientConfig> {
     let config = QuicClientConfig::try_from(client_config(identity))
         .expect("AES-128-GCM, QUIC's initial suite, is among ours");
-    Arc::new(PatientCrypto::new(config))
+    Arc::new(config)
 }
 
 pub(crate) fn server_config(identity: &Identity) -> ServerConfig {

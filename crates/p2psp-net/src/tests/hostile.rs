@@ -1,7 +1,11 @@
 //! Random bytes, cut frames, frames that are too large: on the UDP port, as datagrams, on the control stream. Counted, told to
 //! the machine where there is one to judge, and nobody else is the worse for it.
 
-use super::{attacker, *};
+use super::{
+    attacker::{self, Datagrams},
+    *,
+};
+use crate::seal;
 use futures_util::FutureExt;
 use p2psp_core::LinkDown;
 use p2psp_wire::{
@@ -39,6 +43,7 @@ struct Siege {
     other: TestNode,
     bad: LinkId,
     raw: Connection,
+    datagrams: Datagrams,
     _endpoint: quinn::Endpoint,
 }
 
@@ -53,7 +58,8 @@ async fn siege() -> Siege {
     node.expect("message", |input| matches!(input, Input::Control { .. }).then_some(())).await;
     let (endpoint, raw) = attacker::connect(&Identity::generate(), ALPN, node.addr, node.peer).await.unwrap();
     let (bad, _) = node.expect_up().await;
-    Siege { node, good, other, bad, raw, _endpoint: endpoint }
+    let datagrams = Datagrams::of(&raw);
+    Siege { node, good, other, bad, raw, datagrams, _endpoint: endpoint }
 }
 
 impl Siege {
@@ -71,7 +77,7 @@ impl Siege {
 
     /// The good link still carries everything both ways.
     async fn good_link_works(&mut self) {
-        self.node.say(Output::Train { link: self.good, chunks: train(0..8, 1128) }).await;
+        self.node.say(Output::Train { link: self.good, datagrams: train(0..8, 1128) }).await;
         assert_eq!(self.other.expect_chunks(8).await[..], train(0..8, 1128)[..]);
         self.node.say(Output::Control { link: self.good, message: ready(9) }).await;
         let find = |input| if let Input::Control { message, .. } = input { Some(message) } else { None };
@@ -94,7 +100,7 @@ async fn noise_on_the_port_changes_nothing() {
             // A long header that claims to be an Initial of version 1, an unknown version, our own datagrams' first byte.
             0 => packet.splice(..size.min(5), [0xc3, 0, 0, 0, 1].into_iter().take(size)).for_each(drop),
             1 => packet.splice(..size.min(5), [0xc3, 9, 9, 9, 9].into_iter().take(size)).for_each(drop),
-            2 => packet[0] = 1,
+            2 => packet[0] = 0,
             _ => {}
         }
         socket.send_to(&packet, siege.node.addr).await.unwrap();
@@ -110,27 +116,85 @@ async fn noise_on_the_port_changes_nothing() {
 async fn bad_datagrams_are_counted() {
     let mut siege = siege().await;
     let good = chunk(5, 1128);
-    let mut unknown_kind = good.datagram().to_vec();
+    let mut unknown_kind = good.bytes().to_vec();
     unknown_kind[0] = 0x3f;
-    let mut bad_slot = good.datagram().to_vec();
+    let mut bad_slot = good.bytes().to_vec();
     bad_slot[2..4].copy_from_slice(&[0xff, 0xff]);
     let cases = [
-        (vec![], DecodeError::Truncated("datagram header")),
-        (good.datagram()[..15].to_vec(), DecodeError::Truncated("datagram header")),
-        (good.datagram()[..16].to_vec(), DecodeError::Missing("payload")),
-        (vec![1; DATAGRAM_BYTES_MAX + 1], DecodeError::TooLong("datagram")),
+        (vec![1], DecodeError::Truncated("datagram header")),
+        (good.bytes()[..15].to_vec(), DecodeError::Truncated("datagram header")),
+        (good.bytes()[..16].to_vec(), DecodeError::Missing("payload")),
         (unknown_kind, DecodeError::UnknownKind(0x3f)),
         (bad_slot, DecodeError::Invalid("origin slot")),
     ];
     let count = cases.len() as u64;
     for (bytes, expected) in cases {
-        siege.raw.send_datagram(bytes.into()).unwrap();
+        siege.datagrams.send(&bytes);
         assert_eq!(siege.complaint().await, (expected, false));
     }
-    siege.raw.send_datagram(good.datagram().clone()).unwrap();
+    siege.datagrams.send(good.bytes());
     assert_eq!(siege.node.expect_chunks(1).await, [good]);
     assert_eq!(siege.node.stats().malformed_datagrams, count);
     siege.good_link_works().await;
+}
+
+/// What is no datagram of this link at this time goes no further than the seal: replayed, forged, another's, cut, too long. A
+/// keep-alive is not the machine's business either.
+#[tokio::test]
+async fn what_does_not_open_is_counted() {
+    let mut siege = siege().await;
+    let packet = siege.datagrams.seal(chunk(5, 100).bytes());
+    siege.datagrams.send_raw(&packet);
+    assert_eq!(siege.node.expect_chunks(1).await, [chunk(5, 100)]);
+    siege.datagrams.send_raw(&packet);
+    let mut forged = siege.datagrams.seal(chunk(6, 100).bytes());
+    *forged.last_mut().unwrap() ^= 1;
+    siege.datagrams.send_raw(&forged);
+    let cut = siege.datagrams.seal(&[])[..seal::OVERHEAD_BYTES - 1].to_vec();
+    siege.datagrams.send_raw(&cut);
+    siege.datagrams.send(&[1; DATAGRAM_BYTES_MAX + 1]);
+    let mut other_link = siege.datagrams.seal(chunk(7, 100).bytes());
+    other_link[7] ^= 1;
+    siege.datagrams.send_raw(&other_link);
+    siege.datagrams.send_raw(&[0]);
+    siege.datagrams.send(&[]);
+    siege
+        .node
+        .until("all of it", |stats| {
+            (stats.sealed_replayed, stats.sealed_forged, stats.sealed_unknown) == (1, 3, 2)
+        })
+        .await;
+    siege.datagrams.send(chunk(8, 100).bytes());
+    assert_eq!(siege.node.expect_chunks(1).await, [chunk(8, 100)]);
+    assert_eq!(siege.node.stats().malformed_datagrams, 0);
+    siege.good_link_works().await;
+}
+
+/// Datagrams follow the other side when its address changes, which only its newest datagram can say: an old one that somebody
+/// sends again from elsewhere moves nothing.
+#[tokio::test]
+async fn datagrams_follow_the_other_side() {
+    let mut siege = siege().await;
+    let late = siege.datagrams.seal(chunk(1, 100).bytes());
+    siege.datagrams.send(chunk(2, 100).bytes());
+    siege.node.expect_chunks(1).await;
+    let thief = Datagrams::of(&siege.raw);
+    thief.send_raw(&late);
+    assert_eq!(siege.node.expect_chunks(1).await, [chunk(1, 100)], "it is genuine, and came late");
+    siege.node.say(Output::Train { link: siege.bad, datagrams: train(0..1, 500) }).await;
+    let socket = siege.datagrams.socket().try_clone().unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let (packet, thief) = tokio::task::spawn_blocking(move || {
+        let mut packet = vec![0; 2_000];
+        let size = socket.recv(&mut packet).unwrap();
+        packet.truncate(size);
+        (packet, thief)
+    })
+    .await
+    .unwrap();
+    assert_eq!(packet.len(), chunk(0, 500).bytes().len() + seal::OVERHEAD_BYTES);
+    thief.socket().set_nonblocking(true).unwrap();
+    assert!(thief.socket().recv(&mut [0; 2_000]).is_err(), "nothing went to the thief");
 }
 
 /// A flood of bad datagrams is judged datagram by datagram, without keeping the good link from its turn.
@@ -139,7 +203,7 @@ async fn a_flood_of_bad_datagrams_stalls_nobody() {
     let mut siege = siege().await;
     for _ in 0..50 {
         for _ in 0..100 {
-            siege.raw.send_datagram(vec![9; 1000].into()).unwrap();
+            siege.datagrams.send(&[9; 1000]);
         }
         tokio::task::yield_now().await;
     }
@@ -166,7 +230,7 @@ async fn bad_frames_are_told_once() {
         let find = |input| if let Input::Control { message, .. } = input { Some(message) } else { None };
         assert_eq!(siege.node.expect("message", find).await, ready(3), "{name}");
         assert_eq!(siege.complaint().await, (expected, true), "{name}");
-        siege.raw.send_datagram(chunk(5, 100).datagram().clone()).unwrap();
+        siege.datagrams.send(chunk(5, 100).bytes());
         siege.node.expect_chunks(1).await;
         siege.good_link_works().await;
         let stats = siege.node.stats();

@@ -110,7 +110,7 @@ async fn who_does_not_read_is_hung_up() {
     let find = |input| if let Input::LinkDown { link, why } = input { Some((link, why)) } else { None };
     assert_eq!(node.expect("end", find).await, (bad, LinkDown::Transport));
     assert_eq!(node.stats().control_overflows, 1);
-    node.say(Output::Train { link: good, chunks: train(0..4, 1128) }).await;
+    node.say(Output::Train { link: good, datagrams: train(0..4, 1128) }).await;
     let mut other = other;
     other.expect_chunks(4).await;
 }

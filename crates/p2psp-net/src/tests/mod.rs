@@ -11,7 +11,7 @@ mod limits;
 
 use crate::{Driver, Handle, Identity, NetStats, Node, NodeConfig};
 use p2psp_core::{Input, Instant, LinkId, Machine, Output, Timer, Train, Wake};
-use p2psp_wire::{Chunk, ChunkHeader, ChunkNumber, Control, PeerId, Slot};
+use p2psp_wire::{Chunk, ChunkHeader, ChunkNumber, Control, Datagram, PeerId, Slot};
 use std::{collections::VecDeque, future::Future, net::SocketAddr, time::Duration};
 use tokio::{
     sync::mpsc,
@@ -42,9 +42,9 @@ impl Machine for Script {
     fn handle_input(&mut self, now: Instant, input: Input) {
         if matches!(input, Input::Tick)
             && self.wake.is_some_and(|at| at <= now)
-            && let Some((link, chunks, left, distance)) = &mut self.stream
+            && let Some((link, datagrams, left, distance)) = &mut self.stream
         {
-            self.outputs.push_back(Output::Train { link: *link, chunks: chunks.clone() });
+            self.outputs.push_back(Output::Train { link: *link, datagrams: datagrams.clone() });
             *left -= 1;
             self.wake = (*left > 0).then(|| now + *distance);
         }
@@ -112,10 +112,11 @@ impl TestNode {
     }
 
     /// The next `count` chunks from anywhere, as they come.
-    async fn expect_chunks(&mut self, count: usize) -> Vec<Chunk> {
+    async fn expect_chunks(&mut self, count: usize) -> Vec<Datagram> {
         let mut got = Vec::new();
         while got.len() < count {
-            let find = |input| if let Input::Train { chunks, .. } = input { Some(chunks) } else { None };
+            let find =
+                |input| if let Input::Train { datagrams, .. } = input { Some(datagrams) } else { None };
             got.extend(self.expect(&format!("chunk {} of {count}", got.len()), find).await);
         }
         got
@@ -156,7 +157,7 @@ async fn pair() -> (TestNode, LinkId, TestNode, LinkId) {
     (dialer, at_dialer, acceptor, at_acceptor)
 }
 
-fn chunk(number: u64, payload_bytes: usize) -> Chunk {
+fn chunk(number: u64, payload_bytes: usize) -> Datagram {
     let header = ChunkHeader {
         number: ChunkNumber::new(number).unwrap(),
         origin: Slot::new(7).unwrap(),
@@ -166,7 +167,7 @@ fn chunk(number: u64, payload_bytes: usize) -> Chunk {
         time_us: 42,
     };
     let payload: Vec<u8> = number.to_be_bytes().into_iter().cycle().take(payload_bytes).collect();
-    Chunk::new(header, &payload).unwrap()
+    Datagram::Chunk(Chunk::new(header, &payload).unwrap())
 }
 
 fn train(numbers: std::ops::Range<u64>, payload_bytes: usize) -> Train {

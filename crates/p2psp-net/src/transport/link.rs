@@ -1,15 +1,15 @@
-//! One link: its connection, the train reader, and how it ends. Knows no machine and no other link.
+//! One link: its connection, the keys of its sealed datagrams, whether the other side is still there, and how it ends. Knows no
+//! machine and no other link.
 
 use super::control::ControlSender;
-use bytes::Bytes;
-use futures_util::{FutureExt, Stream, stream::unfold};
-use p2psp_core::{CloseCode, LinkId};
-use quinn::{Connection, ConnectionError};
-use std::time::Duration;
+use crate::seal::{self, EXPORT_BYTES, EXPORT_LABEL, Opener, Sealer};
+use p2psp_core::{CloseCode, Instant, LinkId};
+use quinn::Connection;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use tokio::time::{sleep, timeout};
-
-/// Most datagrams taken as one train: whatever a fast sender does, the other links get their turn.
-const TRAIN_DATAGRAMS_MAX: usize = 64;
 
 /// How long to wait until a closing packet has left.
 const CLOSE_SENT_MAX: Duration = Duration::from_millis(50);
@@ -22,34 +22,61 @@ const STEP: Duration = Duration::from_millis(1);
 pub(super) struct Link {
     pub(super) connection: Connection,
     pub(super) control: ControlSender,
-    /// Of the two readers, how many go on.
-    pub(super) readers: u8,
-    /// Room in an empty send queue.
-    room_max: usize,
+    pub(super) sealer: Sealer,
+    pub(super) opener: Opener,
+    /// Where sealed datagrams go: where the newest one came from (R-SEAL-6).
+    pub(super) remote: SocketAddr,
+    /// From which of this node's addresses.
+    pub(super) local: Option<IpAddr>,
+    /// When something was sent to the other side last, sealed.
+    pub(super) spoke: Instant,
+    /// When something came from the other side last.
+    pub(super) heard: Instant,
+    /// Nothing came for too long: the link is closed, and this is why.
+    pub(super) timed_out: bool,
+    /// QUIC packets that had come when this was last looked at.
+    quic_packets_in: u64,
 }
 
 impl Link {
-    pub(super) fn new(connection: Connection, control: ControlSender) -> Self {
-        let room_max = connection.datagram_send_buffer_space();
-        Self { connection, control, readers: 2, room_max }
+    /// `None` when the connection gives no keys, which only a handshake that is not over does.
+    pub(super) fn new(
+        now: Instant,
+        connection: Connection,
+        control: ControlSender,
+        dialed: bool,
+    ) -> Option<Self> {
+        let mut exported = [0; EXPORT_BYTES];
+        connection.export_keying_material(&mut exported, EXPORT_LABEL, b"").ok()?;
+        let (sealer, opener) = seal::ends(&exported, dialed);
+        Some(Self {
+            remote: connection.remote_address(),
+            local: connection.local_ip(),
+            quic_packets_in: connection.stats().udp_rx.datagrams,
+            connection,
+            control,
+            sealer,
+            opener,
+            spoke: now,
+            heard: now,
+            timed_out: false,
+        })
     }
 
-    /// Whether a link that was full takes trains again: at half, so that it does not flutter.
-    pub(super) fn has_room(&self) -> bool {
-        self.connection.datagram_send_buffer_space() >= self.room_max / 2
+    /// Since when nothing at all has come, QUIC's packets included.
+    pub(super) fn silent_since(&mut self, now: Instant) -> Instant {
+        let quic_packets_in = self.connection.stats().udp_rx.datagrams;
+        if std::mem::replace(&mut self.quic_packets_in, quic_packets_in) != quic_packets_in {
+            self.heard = now;
+        }
+        self.heard
     }
 
     /// Closes the link once what was queued on it is delivered, or the grace has passed. Gives back the link's name.
     pub(super) async fn hang_up(self, id: LinkId, code: CloseCode, grace: Duration) -> LinkId {
-        let Self { connection, control, room_max, .. } = self;
+        let Self { connection, control, .. } = self;
         // The control stream's end is acknowledged at once, because the other side ends its own on seeing it.
-        let flushed = async {
-            control.finish().await;
-            while connection.close_reason().is_none() && connection.datagram_send_buffer_space() < room_max {
-                sleep(STEP).await;
-            }
-        };
-        if timeout(grace, flushed).await.is_err() {
+        if timeout(grace, control.finish()).await.is_err() {
             tracing::debug!(link = id.0, "closed a link before all that was queued had gone out");
         }
         if connection.close_reason().is_none() {
@@ -69,34 +96,4 @@ impl Link {
 /// Closes a connection at once.
 pub(super) fn close(connection: &Connection, code: CloseCode) {
     connection.close(code.to_wire().into(), b"");
-}
-
-/// What the train reader found.
-#[derive(Debug)]
-pub(super) enum Reading {
-    /// Datagrams that were there at once, in order; at least one.
-    Train(Vec<Bytes>),
-    /// The connection is closed, and what had come was read.
-    End,
-}
-
-/// Reads datagrams as the trains they came in.
-pub(super) fn read_trains(connection: Connection) -> impl Stream<Item = Reading> + Send + 'static {
-    unfold(Some(connection), |connection| async {
-        let connection = connection?;
-        match read_train(&connection).await {
-            Ok(train) => Some((Reading::Train(train), Some(connection))),
-            Err(_) => Some((Reading::End, None)),
-        }
-    })
-}
-
-async fn read_train(connection: &Connection) -> Result<Vec<Bytes>, ConnectionError> {
-    let mut train = vec![connection.read_datagram().await?];
-    while train.len() < TRAIN_DATAGRAMS_MAX {
-        // An error now comes again with the next read, after this train.
-        let Some(Ok(datagram)) = connection.read_datagram().now_or_never() else { break };
-        train.push(datagram);
-    }
-    Ok(train)
 }

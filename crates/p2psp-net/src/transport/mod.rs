@@ -1,27 +1,23 @@
-//! The network as the driver sees it: trains and control messages out, [`Input`]s in. This is the boundary behind which a
-//! second transport can stand (sealed datagrams on the same socket, keyed by the QUIC session); today's is tuned quinn, and
-//! nothing outside this module and `quic` knows it. Owns the links' table and their limits; the uplink's rate is the pacer's.
+//! The network as the driver sees it: trains and control messages out, [`Input`]s in. Handshakes and control streams are quinn's,
+//! trains are sealed datagrams beside it (`trains`), and nothing outside this module and `quic` knows it. Owns the links' table
+//! and their limits; the uplink's rate is the pacer's.
 
 mod connect;
 mod control;
 mod link;
+mod trains;
 
-use crate::{
-    config::NodeConfig,
-    quic::{CHUNK_RECORD_BYTES, Quic},
-    stats::Stats,
-    tls,
-};
+use crate::{config::NodeConfig, quic::Quic, seal::Mark, socket::Buffers, stats::Stats, tls};
 use connect::Failure;
 use futures_util::{
     FutureExt, StreamExt,
     future::BoxFuture,
     stream::{BoxStream, FuturesUnordered, SelectAll, unfold},
 };
-use link::{Link, Reading};
-use p2psp_core::{CloseCode, Input, LinkDown, LinkId};
-use p2psp_wire::{Control, Datagram, PeerId, limits::DATAGRAM_BYTES_MAX};
-use quinn::{Connection, ConnectionError, Incoming, SendDatagramError};
+use link::Link;
+use p2psp_core::{CloseCode, Input, Instant, LinkDown, LinkId};
+use p2psp_wire::{Control, PeerId};
+use quinn::{Connection, ConnectionError, Incoming};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -36,9 +32,6 @@ const HALF_OPEN_UNPROVEN_MAX: usize = 32;
 
 /// Results taken from one kind of source before the machine gets them, so that no source starves the others.
 const TURN_BUDGET: usize = 64;
-
-/// Least room in a link's send queue after a train, in chunks: one largest turn. With less the link counts as blocked.
-const ROOM_CHUNKS_MIN: usize = 16;
 
 /// How long a link that is hung up may take to send what is queued on it.
 pub(crate) const FLUSH_GRACE: Duration = Duration::from_millis(500);
@@ -63,7 +56,11 @@ pub(crate) struct Transport {
     handshake_timeout: Duration,
     stats: Arc<Stats>,
     next_link: u32,
+    keep_alive: Duration,
+    idle_timeout: Duration,
     links: BTreeMap<LinkId, Link>,
+    /// Whose sealed datagrams begin so.
+    marks: BTreeMap<Mark, LinkId>,
     dialing: BTreeSet<PeerId>,
     blocked: BTreeSet<LinkId>,
     /// Answers that were known at once; told with the next poll. At most one per output of the machine.
@@ -71,15 +68,21 @@ pub(crate) struct Transport {
     incoming: BoxStream<'static, Incoming>,
     handshakes: FuturesUnordered<BoxFuture<'static, Result<Connection, Failure>>>,
     dials: FuturesUnordered<BoxFuture<'static, (PeerId, Result<Connection, Failure>)>>,
-    trains: SelectAll<BoxStream<'static, (LinkId, Reading)>>,
     controls: SelectAll<BoxStream<'static, (LinkId, control::Reading)>>,
     writers: FuturesUnordered<BoxFuture<'static, ()>>,
     closing: FuturesUnordered<BoxFuture<'static, LinkId>>,
-    size_warned: bool,
+    buffers: Buffers,
+    /// Packets on their way to the socket; here to keep its room.
+    packets: Vec<u8>,
+    /// What came sealed and has not been handed over.
+    pending: Vec<Input>,
+    /// What is pending waits for what QUIC got with it.
+    is_held: bool,
+    watch_at: Instant,
 }
 
 impl Transport {
-    pub(crate) fn new(quic: Quic, config: &NodeConfig, stats: Arc<Stats>) -> Self {
+    pub(crate) fn new(now: Instant, quic: Quic, config: &NodeConfig, stats: Arc<Stats>) -> Self {
         let accepting = quic.endpoint.clone();
         let incoming = unfold(accepting, |endpoint| async move {
             let incoming = endpoint.accept().await?;
@@ -91,90 +94,49 @@ impl Transport {
             handshake_timeout: config.handshake_timeout,
             stats,
             next_link: 0,
+            keep_alive: config.keep_alive,
+            idle_timeout: config.idle_timeout,
             links: BTreeMap::new(),
+            marks: BTreeMap::new(),
             dialing: BTreeSet::new(),
             blocked: BTreeSet::new(),
             early: Vec::new(),
             incoming: incoming.boxed(),
             handshakes: FuturesUnordered::new(),
             dials: FuturesUnordered::new(),
-            trains: SelectAll::new(),
             controls: SelectAll::new(),
             writers: FuturesUnordered::new(),
             closing: FuturesUnordered::new(),
-            size_warned: false,
+            buffers: Buffers::new(),
+            packets: Vec::new(),
+            pending: Vec::new(),
+            is_held: false,
+            watch_at: now,
         }
     }
 
     /// Collects what happened: links and control messages before trains. Registers for a wake-up where nothing is left.
     ///
-    /// Says whether a budget ran out, so that more may be there at once.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> Result<bool, SocketLost> {
+    /// Says whether more may be there at once.
+    pub(crate) fn poll(
+        &mut self,
+        now: Instant,
+        cx: &mut Context<'_>,
+        inputs: &mut Vec<Input>,
+    ) -> Result<bool, SocketLost> {
         inputs.append(&mut self.early);
-        let mut more = self.poll_handshakes(cx, inputs)?;
+        let (mut more, quic_has_more) = self.receive(now, cx)?;
+        more |= self.poll_handshakes(now, cx, inputs)?;
         more |= self.poll_controls(cx, inputs);
-        more |= self.poll_trains(cx, inputs);
-        self.poll_ready(inputs);
+        // A train is not told before the message that was sent before it: quinn's tasks get one turn for theirs. Not two in a
+        // row, or a flood of QUIC packets would hold up the stream.
+        self.is_held = quic_has_more && !self.is_held;
+        if self.is_held {
+            return Ok(true);
+        }
+        self.hand_over(inputs);
+        self.poll_ready(cx, inputs);
         Ok(more)
-    }
-
-    /// Whether [`Transport::poll`] should be called again soon because a full link may have room by then.
-    pub(crate) fn awaits_room(&self) -> bool {
-        !self.blocked.is_empty()
-    }
-
-    /// Sends chunks back to back. What finds no room is dropped and counted: a chunk that waits is stale.
-    pub(crate) fn send_train(&mut self, id: LinkId, train: &[Datagram]) -> TrainSent {
-        let counters = &self.stats.counters;
-        let Some(link) = self.links.get_mut(&id) else {
-            counters.chunks_dropped_gone.add(train.len());
-            return TrainSent::default();
-        };
-        let mut room = link.connection.datagram_send_buffer_space();
-        let (mut sent, mut sent_bytes) = (0_usize, 0_usize);
-        for (position, datagram) in train.iter().enumerate() {
-            let datagram = datagram.bytes();
-            if datagram.len() > room {
-                counters.chunks_dropped_full.add(train.len() - position);
-                room = 0;
-                break;
-            }
-            match link.connection.send_datagram(datagram.clone()) {
-                Ok(()) => {
-                    room = room.saturating_sub(datagram.len() + CHUNK_RECORD_BYTES);
-                    sent += 1;
-                    sent_bytes += datagram.len();
-                }
-                Err(SendDatagramError::ConnectionLost(_)) => {
-                    counters.chunks_dropped_gone.add(train.len() - position);
-                    break;
-                }
-                Err(
-                    error @ (SendDatagramError::TooLarge
-                    | SendDatagramError::Disabled
-                    | SendDatagramError::UnsupportedByPeer),
-                ) => {
-                    counters.chunks_dropped_size.add_one();
-                    if !std::mem::replace(&mut self.size_warned, true) {
-                        tracing::warn!(link = id.0, bytes = datagram.len(), %error, "a chunk does not fit its link; \
-                            chunks of {DATAGRAM_BYTES_MAX} bytes fit every path, is the other side's software ours?");
-                    }
-                }
-            }
-        }
-        counters.trains_out.add(usize::from(sent > 0));
-        counters.chunks_out.add(sent);
-        counters.chunk_bytes_out.add(sent_bytes);
-        let blocked = room < ROOM_CHUNKS_MIN * (DATAGRAM_BYTES_MAX + CHUNK_RECORD_BYTES);
-        if blocked && self.blocked.insert(id) {
-            counters.link_blocks.add_one();
-        }
-        let overhead =
-            crate::pacer::PACKET_OVERHEAD_BYTES.saturating_mul(u64::try_from(sent).unwrap_or(u64::MAX));
-        TrainSent {
-            wire_bytes: u64::try_from(sent_bytes).unwrap_or(u64::MAX).saturating_add(overhead),
-            blocked,
-        }
     }
 
     /// Queues a control message. A link whose queue overflows is closed: its other side does not read.
@@ -227,8 +189,10 @@ impl Transport {
     }
 
     /// Waits for the closing links.
-    pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // What still comes on a closing link is nobody's, but its control stream's end must be seen.
+    pub(crate) fn poll_closed(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        // What still comes on a closing link is nobody's, but QUIC needs its packets, and its control stream's end must be seen.
+        while self.receive(now, cx).is_ok_and(|(more, _)| more) {}
+        self.pending.clear();
         let mut ignored = Vec::new();
         while self.poll_controls(cx, &mut ignored) {
             ignored.clear();
@@ -242,17 +206,21 @@ impl Transport {
     }
 
     fn hangup_within(&mut self, id: LinkId, code: CloseCode, grace: Duration) {
-        let Some(link) = self.links.remove(&id) else { return };
-        self.blocked.remove(&id);
+        let Some(link) = self.take(id) else { return };
         self.closing.push(link.hang_up(id, code, grace).boxed());
     }
 
-    fn poll_handshakes(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> Result<bool, SocketLost> {
+    fn poll_handshakes(
+        &mut self,
+        now: Instant,
+        cx: &mut Context<'_>,
+        inputs: &mut Vec<Input>,
+    ) -> Result<bool, SocketLost> {
         for _ in 0..TURN_BUDGET {
             if let Poll::Ready(Some((peer, result))) = self.dials.poll_next_unpin(cx) {
                 self.dialing.remove(&peer);
                 match result {
-                    Ok(connection) => self.link_up(connection, true, inputs),
+                    Ok(connection) => self.link_up(now, connection, true, inputs),
                     Err(failure) => {
                         failure.count(&self.stats.counters);
                         failure.log_dial(peer);
@@ -263,7 +231,7 @@ impl Transport {
                 }
             } else if let Poll::Ready(Some(result)) = self.handshakes.poll_next_unpin(cx) {
                 match result {
-                    Ok(connection) => self.link_up(connection, false, inputs),
+                    Ok(connection) => self.link_up(now, connection, false, inputs),
                     Err(failure) => {
                         failure.count(&self.stats.counters);
                         tracing::debug!(?failure, "an accepted handshake failed");
@@ -303,10 +271,11 @@ impl Transport {
         }
     }
 
-    fn link_up(&mut self, connection: Connection, dialed: bool, inputs: &mut Vec<Input>) {
-        let fits = connection.max_datagram_size().is_some_and(|bytes| bytes >= DATAGRAM_BYTES_MAX);
-        let (Some(peer), true) = (tls::proven_peer(connection.peer_identity()), fits) else {
-            // Both sides prove a key and take datagrams of this size, or they do not speak this protocol.
+    fn link_up(&mut self, now: Instant, connection: Connection, dialed: bool, inputs: &mut Vec<Input>) {
+        let (control, reader, writer) = control::open(connection.clone(), dialed);
+        let link = Link::new(now, connection.clone(), control, dialed);
+        let (Some(peer), Some(link)) = (tls::proven_peer(connection.peer_identity()), link) else {
+            // Both sides prove a key, or they do not speak this protocol.
             self.stats.counters.handshakes_broken.add_one();
             link::close(&connection, CloseCode::Violation);
             return;
@@ -322,11 +291,10 @@ impl Transport {
         self.stats.link_up(id, connection.clone());
         let remote = connection.remote_address();
         let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-        let (control, reader, writer) = control::open(connection.clone(), dialed);
         self.controls.push(reader.map(move |reading| (id, reading)).boxed());
         self.writers.push(writer.boxed());
-        self.trains.push(link::read_trains(connection.clone()).map(move |reading| (id, reading)).boxed());
-        self.links.insert(id, Link::new(connection, control));
+        self.marks.insert(link.opener.mark(), id);
+        self.links.insert(id, link);
         tracing::debug!(link = id.0, peer = %peer.short(), %remote, dialed, "link up");
         inputs.push(Input::LinkUp { link: id, peer, remote, dialed });
     }
@@ -351,54 +319,21 @@ impl Transport {
                         inputs.push(Input::Malformed { link, error, control: true });
                     }
                 }
-                control::Reading::End => self.reader_ended(link, inputs),
+                control::Reading::End => self.link_down(link, inputs),
             }
         }
         true
     }
 
-    fn poll_trains(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> bool {
-        for _ in 0..TURN_BUDGET {
-            let Poll::Ready(Some((link, reading))) = self.trains.poll_next_unpin(cx) else { return false };
-            let Reading::Train(train) = reading else {
-                self.reader_ended(link, inputs);
-                continue;
-            };
-            if !self.links.contains_key(&link) {
-                continue;
-            }
-            let counters = &self.stats.counters;
-            counters.trains_in.add_one();
-            let mut datagrams = Vec::with_capacity(train.len());
-            let mut errors = Vec::new();
-            for datagram in train {
-                let bytes = datagram.len();
-                match Datagram::decode(datagram) {
-                    Ok(datagram) => {
-                        counters.chunk_bytes_in.add(bytes);
-                        datagrams.push(datagram);
-                    }
-                    Err(error) => errors.push(error),
-                }
-            }
-            counters.chunks_in.add(datagrams.len());
-            counters.malformed_datagrams.add(errors.len());
-            if !datagrams.is_empty() {
-                inputs.push(Input::Train { link, datagrams });
-            }
-            inputs.extend(errors.into_iter().map(|error| Input::Malformed { link, error, control: false }));
-        }
-        true
-    }
-
-    /// Both of a link's readers end with its connection, after what had come; then the link is down.
-    fn reader_ended(&mut self, id: LinkId, inputs: &mut Vec<Input>) {
-        let Some(link) = self.links.get_mut(&id) else { return };
-        link.readers -= 1;
-        if link.readers > 0 {
+    /// A link's control stream ends with its connection. What came sealed before that is told first.
+    fn link_down(&mut self, id: LinkId, inputs: &mut Vec<Input>) {
+        if !self.links.contains_key(&id) {
             return;
         }
+        self.hand_over(inputs);
+        let Some(link) = self.take(id) else { return };
         let why = match link.connection.close_reason() {
+            _ if link.timed_out => LinkDown::TimedOut,
             Some(ConnectionError::ApplicationClosed(close)) => {
                 LinkDown::Closed(CloseCode::from_wire(close.error_code.into_inner()))
             }
@@ -414,17 +349,20 @@ impl Transport {
             | None => LinkDown::Transport,
         };
         tracing::debug!(link = id.0, ?why, cause = ?link.connection.close_reason(), "link down");
-        self.links.remove(&id);
-        self.blocked.remove(&id);
         self.stats.link_gone(id);
         self.stats.counters.links_lost.add_one();
         inputs.push(Input::LinkDown { link: id, why });
     }
 
-    fn poll_ready(&mut self, inputs: &mut Vec<Input>) {
-        let links = &self.links;
-        let ready = self.blocked.extract_if(.., |id| links.get(id).is_none_or(Link::has_room));
-        inputs.extend(ready.map(|link| Input::LinkReady { link }));
+    /// Takes a link out of all tables. What of its datagrams has not been handed over is nobody's any more.
+    fn take(&mut self, id: LinkId) -> Option<Link> {
+        let link = self.links.remove(&id)?;
+        self.marks.remove(&link.opener.mark());
+        self.blocked.remove(&id);
+        self.pending.retain(|input| {
+            !matches!(input, Input::Train { link, .. } | Input::Malformed { link, .. } if *link == id)
+        });
+        Some(link)
     }
 }
 
