@@ -226,13 +226,17 @@ impl Belief {
         if contents.epoch != self.epoch || !protect::is_signed(self.channel, manifest) {
             return (Verdict::Bad, resolved);
         }
-        let look_at = now + DECODE_WAIT;
+        let numbers = contents.first..contents.first.plus(contents.data_chunks.into());
+        let waiting: Vec<ChunkNumber> = self.held.range(numbers).map(|(number, _)| *number).collect();
+        // One that had to be asked for comes after all that could come by itself: no more waiting for that.
+        let is_late = waiting.iter().any(|number| self.held.get(number).is_some_and(|held| held.asked > 0));
+        let look_at = if is_late { now } else { now + DECODE_WAIT };
         let mut generation = Generation {
             manifest: manifest.clone(),
             parity: BTreeMap::new(),
             is_settled: false,
             look_at,
-            looks: 0,
+            looks: u8::from(is_late),
             came: 0,
             // Who is not linked with everybody yet misses what nobody has lost.
             is_told: self.tell_from.is_none_or(|from| contents.first < from),
@@ -243,8 +247,6 @@ impl Belief {
                 generation.came |= 1 << position;
             }
         }
-        let numbers = contents.first..contents.first.plus(contents.data_chunks.into());
-        let waiting: Vec<ChunkNumber> = self.held.range(numbers).map(|(number, _)| *number).collect();
         for Held { chunk, link, .. } in waiting.iter().filter_map(|number| self.held.remove(number)) {
             if generation.lists(&chunk) {
                 generation.came |= 1 << chunk.header().position;

@@ -48,7 +48,13 @@ impl Peer {
         let from = seat.playout.next_number();
         seat.belief.forget_before(seat.window.floor(), from);
         seat.repairs.forget_before(from);
-        let mates: Vec<LinkId> = seat.team.up().iter().filter_map(|slot| seat.team.link(slot)).collect();
+        // Losses come in runs: whose own turns come on time can be reached, and its answer comes.
+        let prompt = |slot: &Slot| seat.watch.is_prompt(now, *slot);
+        let link = |slot| seat.team.link(slot);
+        let mut mates: Vec<LinkId> = seat.team.up().iter().filter(prompt).filter_map(link).collect();
+        if mates.is_empty() {
+            mates = seat.team.up().iter().filter_map(link).collect();
+        }
         while let Some(repair) = seat.belief.repair(now, &seat.window, from) {
             match repair {
                 Repair::Nothing => {}

@@ -91,6 +91,12 @@ impl Watch {
         now.since(heard.map_or(since, |heard| heard.at)) > self.patience()
     }
 
+    /// Whether this origin's last turn came when it was due: its link works now, as far as can be known.
+    pub(super) fn is_prompt(&self, now: Instant, origin: Slot) -> bool {
+        let heard = self.heard.get(origin.index()).copied().flatten();
+        heard.is_some_and(|heard| now.since(heard.at) < self.round * 5 / 4)
+    }
+
     /// Origins once heard that have fallen silent and were not named before.
     pub(super) fn newly_silent(&mut self, now: Instant) -> Vec<Slot> {
         let patience = self.patience();
