@@ -224,6 +224,8 @@ impl<'a> Script<'a> {
                 number: self.chunk_number()?,
                 hash: Hash([self.byte()?; HASH_BYTES]),
             },
+            _ if kind & 64 != 0 => Control::Probe { token: self.number_u32()? },
+            _ if kind & 128 != 0 => Control::Alive { token: self.number_u32()? },
             _ => Control::Unknown,
         })
     }

@@ -11,6 +11,7 @@ mod published;
 mod reach;
 mod recovery;
 mod scale;
+mod silence;
 mod swarm;
 
 use crate::Report;
@@ -149,6 +150,12 @@ pub const ALL: &[Scenario] = &[
         aliases: &[],
         about: "a tenth of the team dies at once: full quality again within a second",
         run: recovery::mass_death,
+    },
+    Scenario {
+        name: "silence",
+        aliases: &[],
+        about: "the dead are out of the roster within a second, the mute and far keep their seats",
+        run: silence::silence,
     },
     Scenario {
         name: "scale",

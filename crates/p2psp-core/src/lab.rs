@@ -49,6 +49,8 @@ pub(crate) struct Wires {
     /// Ready messages of these nodes are held back.
     pub(crate) held: Vec<usize>,
     kept: Vec<(usize, Input)>,
+    /// From, to: control messages between them vanish.
+    pub(crate) deaf: Vec<(usize, usize)>,
     /// Nodes that are dead: nothing comes from them or gets to them.
     pub(crate) dead: Vec<usize>,
 }
@@ -159,6 +161,9 @@ impl Links for Port<'_> {
     fn send_control(&mut self, _: Instant, link: LinkId, message: &Control) {
         let Some(&(to, end)) = self.wires.ends.get(&(self.node, link)) else { return };
         self.wires.said.push((self.node, to, message.clone()));
+        if self.wires.deaf.contains(&(self.node, to)) {
+            return;
+        }
         let input = Input::Control { link: end, message: message.clone() };
         if matches!(message, Control::Ready { .. }) && self.wires.held.contains(&self.node) {
             self.wires.kept.push((to, input));

@@ -11,6 +11,7 @@ mod give;
 mod inputs;
 mod losses;
 mod members;
+mod probe;
 mod roster;
 mod schedule;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use p2psp_wire::{
     ChunkNumber, Control, DepartureReason, GoodbyeReason, Manifest, PeerId, Slot, StreamHeader, StreamTime,
     limits::PAYLOAD_BYTES_MAX,
 };
+use probe::{Probes, Step};
 use roster::Roster;
 use schedule::Schedule;
 use std::{
@@ -67,6 +69,7 @@ pub struct Splitter {
     generations: Option<Generations>,
     losses: Losses,
     court: Court,
+    probes: Probes,
     /// Manifests of the generations in the window, by first number.
     manifests: BTreeMap<ChunkNumber, Manifest>,
     server: Server,
@@ -110,6 +113,7 @@ impl Splitter {
                 .map(|protection| Generations::new(protection, config.epoch)),
             losses: Losses::default(),
             court: Court::default(),
+            probes: Probes::default(),
             manifests: BTreeMap::new(),
             server: Server::default(),
             next_number: ChunkNumber::ZERO,
@@ -271,6 +275,7 @@ impl Splitter {
         self.ready_untold.remove(&slot);
         self.losses.forget(slot);
         self.court.forget(slot);
+        self.probes.forget(slot);
         self.outbox.push_back(Output::Event(SplitterEvent::Departed { peer: member.peer, slot, reason }));
         match reason {
             DepartureReason::Goodbye => self.stats.goodbyes += 1,
@@ -295,6 +300,7 @@ impl Splitter {
         while let Some((_, link)) = self.link_deadlines.first().filter(|(at, _)| *at <= now).copied() {
             self.hang_up(link, CloseCode::Timeout);
         }
+        self.probe(now);
         let frames = self.roster.flush(now, &self.members);
         for frame in &frames {
             for (_, member) in self.members.iter() {
@@ -302,7 +308,7 @@ impl Splitter {
             }
         }
         if !frames.is_empty() {
-            self.admit_told();
+            self.admit_told(now);
         }
         if let Some(deadline) = self.closing
             && !self.closed
@@ -312,6 +318,24 @@ impl Splitter {
             if self.links.is_empty() || deadline <= now {
                 self.closed = true;
                 self.outbox.push_back(Output::Event(SplitterEvent::Closed));
+            }
+        }
+    }
+
+    /// Asks those of whom nothing is heard whether they live, and puts out those that do not answer (R-CRASH-5).
+    fn probe(&mut self, now: Instant) {
+        while let Some(step) = self.probes.step(now) {
+            let (Step::Ask(slot, _) | Step::Dead(slot)) = step;
+            let Some(link) = self.members.get(slot).map(|member| member.link) else { continue };
+            match step {
+                Step::Ask(_, token) => {
+                    self.outbox.push_back(Output::Control { link, message: Control::Probe { token } });
+                }
+                Step::Dead(_) => {
+                    self.stats.unanswered += 1;
+                    self.depart(now, link, DepartureReason::Crashed);
+                    self.hang_up(link, CloseCode::Timeout);
+                }
             }
         }
     }
@@ -332,6 +356,7 @@ impl Splitter {
         let generation = self.generations.as_ref().and_then(Generations::deadline);
         let candidates = [
             generation.map(|at| Wake { at: soon(at), timer: Timer::Turn }),
+            self.probes.deadline().map(|at| Wake { at: soon(at), timer: Timer::Report }),
             self.turns.deadline().map(|at| Wake { at: soon(at), timer: Timer::Turn }),
             self.roster.deadline().map(|at| Wake { at: soon(at), timer: Timer::Roster }),
             self.link_deadlines.first().map(|(at, _)| Wake { at: soon(*at), timer: Timer::Join }),

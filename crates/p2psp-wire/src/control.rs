@@ -87,6 +87,16 @@ pub enum Control {
         /// Of the shard that came.
         hash: Hash,
     },
+    /// Splitter to peer: answer at once (R-CRASH-5).
+    Probe {
+        /// Comes back in the answer.
+        token: u32,
+    },
+    /// Peer to splitter: the answer to a probe (R-CRASH-5).
+    Alive {
+        /// The probe's.
+        token: u32,
+    },
     /// A message of a newer revision, skipped (R-CTRL-3).
     Unknown,
 }

@@ -136,6 +136,8 @@ impl Peer {
             Control::RosterDelta(delta) => self.on_roster(now, link, delta),
             Control::StreamHeader(header) => self.event(PeerEvent::Header(header)),
             Control::Goodbye(reason) => self.on_splitter_goodbye(now, reason),
+            // The answer says that this member lives and is heard, so nothing comes before it (R-CRASH-5).
+            Control::Probe { token } => self.send(link, Control::Alive { token }),
             Control::Choke { ranges, .. } => {
                 if let Some(seat) = &mut self.seat {
                     seat.start.on_choke(now, link, &ranges);
@@ -151,6 +153,7 @@ impl Peer {
             | Control::Pull { .. }
             | Control::Report { .. }
             | Control::Complaint { .. }
+            | Control::Alive { .. }
             | Control::Silent { .. } => self.violation(link, "a message that a splitter does not send"),
         }
     }
@@ -258,6 +261,8 @@ impl Peer {
                 | Control::Lost { .. }
                 | Control::Report { .. }
                 | Control::Complaint { .. }
+                | Control::Probe { .. }
+                | Control::Alive { .. }
                 | Control::Silent { .. },
                 _,
             ) => self.violation(link, "a message that a teammate does not send"),

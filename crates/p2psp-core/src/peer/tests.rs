@@ -5,3 +5,4 @@ mod hostile;
 mod life;
 mod recovery;
 mod routes;
+mod silence;

@@ -15,7 +15,8 @@ const ROUND_DEFAULT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Watch {
     heard: Vec<Option<Heard>>,
-    last_chunk: Instant,
+    /// When the stream was last seen to flow.
+    flowed: Instant,
     last_own_turn: Option<Instant>,
     round: Duration,
     look_at: Instant,
@@ -29,23 +30,37 @@ struct Heard {
 
 impl Watch {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { heard: Vec::new(), last_chunk: now, last_own_turn: None, round: ROUND_DEFAULT, look_at: now }
+        Self { heard: Vec::new(), flowed: now, last_own_turn: None, round: ROUND_DEFAULT, look_at: now }
+    }
+
+    /// The stream flows. When it has stood still, silence counts from now on only: nobody was given anything to send meanwhile.
+    /// Whether it has.
+    fn on_flow(&mut self, now: Instant) -> bool {
+        let has_stood_still = !self.is_flowing(now);
+        if has_stood_still {
+            for heard in self.heard.iter_mut().flatten() {
+                heard.at = now;
+            }
+        }
+        self.flowed = now;
+        has_stood_still
     }
 
     /// A first copy of a chunk of this origin came.
     pub(super) fn on_chunk(&mut self, now: Instant, origin: Slot) {
+        self.on_flow(now);
         if self.heard.len() <= origin.index() {
             self.heard.resize(origin.index() + 1, None);
         }
         if let Some(heard) = self.heard.get_mut(origin.index()) {
             *heard = Some(Heard { at: now, reported: false });
         }
-        self.last_chunk = now;
     }
 
     /// A turn of this member's own came: the time since the last one is a round.
     pub(super) fn on_own_turn(&mut self, now: Instant) {
-        if let Some(last) = self.last_own_turn.replace(now) {
+        let has_stood_still = self.on_flow(now);
+        if let Some(last) = self.last_own_turn.replace(now).filter(|_| !has_stood_still) {
             // A moving average over eight rounds follows joins and departures.
             self.round = (self.round * 7 + now.since(last)) / 8;
         }
@@ -77,7 +92,7 @@ impl Watch {
 
     /// Whether the stream flows: without it silence means nothing.
     pub(super) fn is_flowing(&self, now: Instant) -> bool {
-        now.since(self.last_chunk) < self.patience() / 2
+        now.since(self.flowed) < self.patience() / 2
     }
 
     /// Whether anything of this origin ever came.

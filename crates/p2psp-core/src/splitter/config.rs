@@ -142,6 +142,8 @@ pub struct SplitterStats {
     pub crashes: u64,
     /// Members put out of the schedule by their teammates' reports.
     pub silenced: u64,
+    /// Of the crashed, those that answered no probe before their link died.
+    pub unanswered: u64,
     /// Chunks that members reported lost.
     pub chunks_reported_lost: u64,
     /// Chunks that members report as not having come by themselves: rebuilt, pulled or lost.

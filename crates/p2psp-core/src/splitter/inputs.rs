@@ -33,9 +33,12 @@ impl Splitter {
             return self.violation(now, link, "too many control messages");
         }
         let slot = self.members.slot_of_link(link);
+        if let Some(slot) = slot {
+            self.probes.on_heard(slot);
+        }
         match (message, slot) {
             (Control::Join(join), None) => self.on_join(now, link, &join),
-            (Control::Ready { teammates }, Some(slot)) => self.on_ready(slot, teammates),
+            (Control::Ready { teammates }, Some(slot)) => self.on_ready(now, slot, teammates),
             (Control::Goodbye(_), Some(_)) => self.on_goodbye(now, link),
             (Control::Pull { ranges, generations }, Some(_)) => {
                 let shelf = Held { window: &self.window, manifests: &self.manifests };
@@ -58,6 +61,7 @@ impl Splitter {
             (Control::Complaint { accused, number, hash }, Some(from)) => {
                 self.on_complaint(now, (link, from), accused, number, hash);
             }
+            (Control::Alive { token }, Some(slot)) => self.probes.on_alive(now, slot, token),
             // Goodbyes and reports may cross with the splitter's own goodbye.
             (
                 Control::Goodbye(_)
@@ -65,6 +69,7 @@ impl Splitter {
                 | Control::Silent { .. }
                 | Control::Report { .. }
                 | Control::Complaint { .. }
+                | Control::Alive { .. }
                 | Control::Pull { .. },
                 None,
             )
@@ -79,6 +84,7 @@ impl Splitter {
                 | Control::Hello(_)
                 | Control::Request { .. }
                 | Control::Prune { .. }
+                | Control::Probe { .. }
                 | Control::Choke { .. },
                 _,
             ) => self.violation(now, link, "a message that has no place here"),
@@ -188,26 +194,27 @@ impl Splitter {
 
     /// A member that its teammates have not been told of would have its chunks taken for a stranger's: its turns begin
     /// behind the roster delta that names it.
-    fn on_ready(&mut self, slot: Slot, teammates: u16) {
+    fn on_ready(&mut self, now: Instant, slot: Slot, teammates: u16) {
         if self.members.len() > 1 && self.roster.is_untold(slot) {
             self.ready_untold.insert(slot, teammates);
         } else {
-            self.admit(slot, teammates);
+            self.admit(now, slot, teammates);
         }
     }
 
     /// The batch of roster changes is told: who was ready before gets turns now.
-    pub(super) fn admit_told(&mut self) {
+    pub(super) fn admit_told(&mut self, now: Instant) {
         for (slot, teammates) in std::mem::take(&mut self.ready_untold) {
-            self.admit(slot, teammates);
+            self.admit(now, slot, teammates);
         }
     }
 
-    fn admit(&mut self, slot: Slot, teammates: u16) {
+    fn admit(&mut self, now: Instant, slot: Slot, teammates: u16) {
         let Some(member) = self.members.get_mut(slot) else { return };
         if !member.ready {
             member.ready = true;
             self.schedule.admit(member);
+            self.probes.measure(now, slot);
             self.outbox.push_back(Output::Event(SplitterEvent::Ready { slot, teammates }));
         }
     }
@@ -220,7 +227,7 @@ impl Splitter {
         self.set_deadline(link, Some(now + LINK_TIMEOUT));
     }
 
-    /// Enough teammates miss a member's turns: it gets none until it is gone or heard again (R-CRASH-2).
+    /// Enough teammates miss a member's turns: it gets none for a while (R-CRASH-2), and is asked whether it lives (R-CRASH-5).
     fn on_silent(&mut self, now: Instant, reporter: Slot, origins: &[Slot]) {
         let ready = self.members.iter().filter(|(_, member)| member.ready).count();
         // One report is enough only where there is nobody else to ask.
@@ -242,7 +249,11 @@ impl Splitter {
                 member.doubted_since = now;
             }
             member.doubts.insert(reporter);
-            if member.doubts.len() >= quorum && member.silenced_until <= now && room > 0 {
+            if member.doubts.len() < quorum {
+                continue;
+            }
+            self.probes.doubt(now, *origin);
+            if member.silenced_until <= now && room > 0 {
                 room -= 1;
                 member.silenced_until = now + SILENCED;
                 member.doubts = SlotSet::EMPTY;

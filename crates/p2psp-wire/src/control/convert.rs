@@ -65,6 +65,8 @@ impl From<&Control> for wire::Frame {
                 number: number.get(),
                 hash: Bytes::copy_from_slice(&hash.0),
             })),
+            Control::Probe { token } => Some(Kind::Probe(wire::Probe { token: *token })),
+            Control::Alive { token } => Some(Kind::Alive(wire::Alive { token: *token })),
             Control::Unknown => None,
         };
         Self { kind }
@@ -128,6 +130,8 @@ impl TryFrom<wire::Frame> for Control {
                     .map(Hash)
                     .map_err(|_| DecodeError::Invalid("complaint.hash"))?,
             },
+            Some(Kind::Probe(wire::Probe { token })) => Self::Probe { token },
+            Some(Kind::Alive(wire::Alive { token })) => Self::Alive { token },
             Some(Kind::Report(wire::Report { chunks_due, chunks_missing })) => {
                 if chunks_missing > chunks_due {
                     return Err(DecodeError::Invalid("report.chunks_missing"));

@@ -2,7 +2,7 @@
 /// One length-delimited frame on the control stream.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Frame {
-    #[prost(oneof = "frame::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    #[prost(oneof = "frame::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
     pub kind: ::core::option::Option<frame::Kind>,
 }
 /// Nested message and enum types in `Frame`.
@@ -41,6 +41,10 @@ pub mod frame {
         Report(super::Report),
         #[prost(message, tag = "16")]
         Complaint(super::Complaint),
+        #[prost(message, tag = "17")]
+        Probe(super::Probe),
+        #[prost(message, tag = "18")]
+        Alive(super::Alive),
     }
 }
 /// Peer to splitter, first frame on that link: asks for a seat (R-JOIN-1).
@@ -254,6 +258,18 @@ pub struct Complaint {
     /// The hash of the shard that came; 16 bytes.
     #[prost(bytes = "bytes", tag = "3")]
     pub hash: ::prost::bytes::Bytes,
+}
+/// Splitter to peer: answer at once with `Alive` (R-CRASH-5).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Probe {
+    #[prost(uint32, tag = "1")]
+    pub token: u32,
+}
+/// Peer to splitter: the answer, with the token of the probe (R-CRASH-5).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Alive {
+    #[prost(uint32, tag = "1")]
+    pub token: u32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -239,6 +239,8 @@ pub(crate) fn control(value: &Value) -> Control {
             chunks_due: number(&fields["chunks_due"]),
             chunks_missing: number(&fields["chunks_missing"]),
         },
+        "probe" => Control::Probe { token: number(&fields["token"]) },
+        "alive" => Control::Alive { token: number(&fields["token"]) },
         "complaint" => Control::Complaint {
             accused: slot(&fields["accused"]),
             number: chunk_number(&fields["number"]),

@@ -63,6 +63,8 @@ pub(crate) fn control(size: Size) -> impl Strategy<Value = Control> {
             number,
             hash: Hash(hash)
         }),
+        any::<u32>().prop_map(|token| Control::Probe { token }),
+        any::<u32>().prop_map(|token| Control::Alive { token }),
         Just(Control::Unknown),
     ]
 }

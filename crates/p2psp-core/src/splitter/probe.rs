@@ -1,0 +1,215 @@
+//! Whether a member that its teammates have stopped hearing still lives (R-CRASH-5): it is asked over its own link, which nobody else
+//! has a say in. Owns the questions under way and how fast each member answers; knows no link and no seat.
+
+use crate::Instant;
+use p2psp_wire::Slot;
+use std::{collections::BTreeMap, time::Duration};
+
+/// Probes of one cycle; more would tell no more.
+const PROBES_MAX: u8 = 3;
+/// A member of which nothing comes for this long after the first probe is dead ...
+const PATIENCE_MIN: Duration = Duration::from_millis(500);
+/// ... or for so many of its round trips, because the stream under the probes repeats what is lost: two losses in a row delay an
+/// answer by no more ...
+const PATIENCE_ROUND_TRIPS: u32 = 6;
+/// ... but never for longer than this: the transport has noticed by then.
+const PATIENCE_MAX: Duration = Duration::from_millis(2_500);
+/// After a cycle's begin no other one begins for this long, whoever asks for it.
+const REST: Duration = Duration::from_secs(2);
+
+/// What is to be done now.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Send this member a probe.
+    Ask(Slot, u32),
+    /// It is dead.
+    Dead(Slot),
+}
+
+/// Cycles of probes, one a member at most.
+#[derive(Debug, Default)]
+pub(super) struct Probes {
+    pulses: BTreeMap<Slot, Pulse>,
+    token: u32,
+}
+
+/// What is known of one member.
+#[derive(Debug)]
+struct Pulse {
+    began: Instant,
+    /// Its teammates miss it: silence is its end.
+    is_doubted: bool,
+    sent: u8,
+    /// The newest probe, and when it was sent.
+    newest: (u32, Instant),
+    /// When the next step is due; `None` when it is known to live.
+    next: Option<Instant>,
+    /// The shortest time from a probe to its answer so far.
+    round_trip: Option<Duration>,
+}
+
+impl Pulse {
+    fn patience(&self) -> Duration {
+        let wait = self.round_trip.unwrap_or_default() * PATIENCE_ROUND_TRIPS;
+        wait.clamp(PATIENCE_MIN, PATIENCE_MAX)
+    }
+}
+
+impl Probes {
+    /// A member begins to own turns: how long it takes to answer is measured once.
+    pub(super) fn measure(&mut self, now: Instant, slot: Slot) {
+        self.pulses.entry(slot).or_insert(Pulse {
+            began: now,
+            is_doubted: false,
+            sent: 0,
+            newest: (0, now),
+            next: Some(now),
+            round_trip: None,
+        });
+    }
+
+    /// Enough members miss it.
+    pub(super) fn doubt(&mut self, now: Instant, slot: Slot) {
+        self.measure(now, slot);
+        let Some(pulse) = self.pulses.get_mut(&slot) else { return };
+        if pulse.is_doubted && now.since(pulse.began) < REST {
+            return;
+        }
+        pulse.began = now;
+        pulse.is_doubted = true;
+        pulse.sent = 0;
+        pulse.next = Some(now);
+    }
+
+    /// Something came over its link: it lives.
+    pub(super) fn on_heard(&mut self, slot: Slot) {
+        if let Some(pulse) = self.pulses.get_mut(&slot).filter(|pulse| pulse.is_doubted) {
+            pulse.next = None;
+        }
+    }
+
+    /// An answer came. One that nobody waits for says nothing about time.
+    pub(super) fn on_alive(&mut self, now: Instant, slot: Slot, token: u32) {
+        let Some(pulse) = self.pulses.get_mut(&slot).filter(|pulse| pulse.sent > 0) else { return };
+        if pulse.newest.0 == token {
+            let took = now.since(pulse.newest.1);
+            pulse.round_trip = Some(pulse.round_trip.map_or(took, |shortest| shortest.min(took)));
+        }
+    }
+
+    /// A member is gone.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        self.pulses.remove(&slot);
+    }
+
+    /// When the next step is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.pulses.values().filter_map(|pulse| pulse.next).min()
+    }
+
+    /// The next step that is due, if one is. A splitter that wakes up late takes each step late: an answer that waits to be read
+    /// must not be missed because time has passed here.
+    pub(super) fn step(&mut self, now: Instant) -> Option<Step> {
+        let (slot, pulse) =
+            self.pulses.iter_mut().find(|(_, pulse)| pulse.next.is_some_and(|at| at <= now))?;
+        if pulse.sent == PROBES_MAX {
+            pulse.next = None;
+            return Some(Step::Dead(*slot));
+        }
+        self.token = self.token.wrapping_add(1);
+        pulse.newest = (self.token, now);
+        pulse.sent += 1;
+        // Two probes follow at three tenths of the patience each; the last one has four tenths for its answer.
+        let tenths = if pulse.sent == PROBES_MAX { 4 } else { 3 };
+        pulse.next = pulse.is_doubted.then(|| now + pulse.patience() * tenths / 10);
+        Some(Step::Ask(*slot, self.token))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant::from_micros(5_000_000);
+
+    fn slot(n: u16) -> Slot {
+        Slot::new(n).unwrap()
+    }
+
+    /// Everything that falls due up to `end`, with its time in milliseconds.
+    fn run(probes: &mut Probes, end: Duration) -> Vec<(u128, Step)> {
+        let mut steps = Vec::new();
+        while let Some(at) = probes.deadline().filter(|at| *at <= NOW + end) {
+            steps.extend(probes.step(at).map(|step| (at.since(NOW).as_millis(), step)));
+        }
+        steps
+    }
+
+    /// Three probes within half a second, then the end; and nothing after it.
+    #[test]
+    fn three_probes_and_the_end() {
+        let mut probes = Probes::default();
+        probes.doubt(NOW, slot(4));
+        let steps = run(&mut probes, Duration::from_secs(60));
+        let expected = [
+            (0, Step::Ask(slot(4), 1)),
+            (150, Step::Ask(slot(4), 2)),
+            (300, Step::Ask(slot(4), 3)),
+            (500, Step::Dead(slot(4))),
+        ];
+        assert_eq!(steps, expected);
+    }
+
+    /// Any word is life, and whoever asks again at once gets no second cycle.
+    #[test]
+    fn a_word_is_life() {
+        let mut probes = Probes::default();
+        probes.doubt(NOW, slot(4));
+        run(&mut probes, Duration::from_millis(160));
+        probes.on_heard(slot(4));
+        for wait in [200, 1_000, 1_999] {
+            probes.doubt(NOW + Duration::from_millis(wait), slot(4));
+            assert_eq!(probes.deadline(), None, "{wait} ms");
+        }
+        probes.doubt(NOW + REST, slot(4));
+        assert_eq!(probes.deadline(), Some(NOW + REST));
+    }
+
+    /// A measurement asks once, and buries nobody; a far member has six round trips, and no more than the longest patience.
+    #[test]
+    fn far_members_have_more_time() {
+        for (round_trip, patience) in [(40, 500), (200, 1_200), (10_000, 2_500)] {
+            let mut probes = Probes::default();
+            probes.measure(NOW, slot(1));
+            assert_eq!(run(&mut probes, Duration::from_secs(60)), [(0, Step::Ask(slot(1), 1))]);
+            let answered = NOW + Duration::from_millis(round_trip);
+            probes.on_alive(answered, slot(1), 7);
+            probes.on_alive(answered, slot(1), 1);
+            probes.doubt(answered, slot(1));
+            let steps = run(&mut probes, Duration::from_secs(60));
+            assert_eq!(steps.last(), Some(&(u128::from(round_trip + patience), Step::Dead(slot(1)))));
+            assert_eq!(steps.len(), 4);
+        }
+    }
+
+    /// A splitter that was held up asks all its questions, and waits for each answer as long as ever.
+    #[test]
+    fn a_late_splitter_blames_nobody() {
+        let mut probes = Probes::default();
+        probes.doubt(NOW, slot(4));
+        assert!(matches!(probes.step(NOW), Some(Step::Ask(..))));
+        let late = NOW + Duration::from_secs(9);
+        assert!(matches!(probes.step(late), Some(Step::Ask(..))));
+        assert_eq!(probes.step(late), None);
+        assert_eq!(probes.deadline(), Some(late + Duration::from_millis(150)));
+    }
+
+    /// Who is gone is asked nothing.
+    #[test]
+    fn the_gone_are_left_alone() {
+        let mut probes = Probes::default();
+        probes.doubt(NOW, slot(4));
+        probes.forget(slot(4));
+        assert_eq!((probes.deadline(), probes.step(NOW)), (None, None));
+    }
+}
