@@ -23,8 +23,8 @@ const DECODE_WAIT: Duration = Duration::from_millis(20);
 /// ... and this long more before they are asked for, as after each time that they were: an origin's burst to 64 teammates takes
 /// 60 ms at 20 Mb/s, a round trip 40.
 const REPAIR_STEP: Duration = Duration::from_millis(55);
-/// Repair pulls for one generation; the last goes to the splitter.
-pub(super) const REPAIR_TRIES_MAX: u8 = 3;
+/// Repair pulls for one generation.
+pub(super) const REPAIR_TRIES_MAX: u8 = 4;
 /// A chunk that has waited for so long lacks its manifest, which is at most a generation's span behind it, and it is asked for ...
 const MANIFEST_WAIT: Duration = Duration::from_millis(120);
 /// ... again and again, of a teammate first and then of the splitter, as often as this; then the chunk itself is in doubt.

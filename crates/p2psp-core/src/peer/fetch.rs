@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 /// become the stream's second copy.
 const REPAIR_BURST: u32 = 128;
 const REPAIR_PER_SECOND: u32 = 64;
-/// Tries with teammates before the splitter is asked.
-const TEAMMATE_TRIES: u8 = 2;
+/// The try at which the splitter is asked too, after two with teammates alone. The one after it is a teammate's again: it has by then
+/// what the splitter gave it, and the splitter's link to this member may be the one that loses.
+const SPLITTER_TRY: u8 = 2;
 
 /// Repair pulls: what was asked of whom, and how much more may be.
 #[derive(Debug)]
@@ -70,19 +71,19 @@ impl Peer {
                 }
                 Repair::Lacks(numbers, tries) => {
                     let nth = usize::from(self.rng.below(u16::try_from(mates.len()).unwrap_or(u16::MAX)));
-                    let mate = mates.get(nth).copied().filter(|_| tries < TEAMMATE_TRIES);
                     let count = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-                    let Some(link) = mate.or(splitter) else { continue };
-                    if !seat.repairs.budget.take(now, count) {
-                        continue;
+                    let asks_splitter = tries == SPLITTER_TRY || mates.is_empty();
+                    let sources = [mates.get(nth).copied(), splitter.filter(|_| asks_splitter)];
+                    for link in sources.into_iter().flatten().filter(|_| seat.repairs.budget.take(now, count))
+                    {
+                        for number in &numbers {
+                            seat.repairs.asked.entry(*number).or_default().push(link);
+                        }
+                        self.stats.chunks_asked += u64::from(count);
+                        let ranges = NumberRange::pack(numbers.iter().copied());
+                        let message = Control::Pull { ranges, generations: Vec::new() };
+                        self.outbox.push_back(Output::Control { link, message });
                     }
-                    for number in &numbers {
-                        seat.repairs.asked.entry(*number).or_default().push(link);
-                    }
-                    self.stats.chunks_asked += u64::from(count);
-                    let message =
-                        Control::Pull { ranges: NumberRange::pack(numbers), generations: Vec::new() };
-                    self.outbox.push_back(Output::Control { link, message });
                 }
             }
         }
