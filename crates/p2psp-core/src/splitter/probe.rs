@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 /// Probes of one cycle; more would tell no more.
 const PROBES_MAX: u8 = 3;
 /// A member of which nothing comes for this long after the first probe is dead ...
-const PATIENCE_MIN: Duration = Duration::from_millis(500);
+const PATIENCE_MIN: Duration = Duration::from_millis(400);
 /// ... or for so many of its round trips, because the stream under the probes repeats what is lost: two losses in a row delay an
 /// answer by no more ...
 const PATIENCE_ROUND_TRIPS: u32 = 6;
@@ -145,7 +145,7 @@ mod tests {
         steps
     }
 
-    /// Three probes within half a second, then the end; and nothing after it.
+    /// Three probes within the patience, then the end; and nothing after it.
     #[test]
     fn three_probes_and_the_end() {
         let mut probes = Probes::default();
@@ -153,9 +153,9 @@ mod tests {
         let steps = run(&mut probes, Duration::from_secs(60));
         let expected = [
             (0, Step::Ask(slot(4), 1)),
-            (150, Step::Ask(slot(4), 2)),
-            (300, Step::Ask(slot(4), 3)),
-            (500, Step::Dead(slot(4))),
+            (120, Step::Ask(slot(4), 2)),
+            (240, Step::Ask(slot(4), 3)),
+            (400, Step::Dead(slot(4))),
         ];
         assert_eq!(steps, expected);
     }
@@ -178,7 +178,7 @@ mod tests {
     /// A measurement asks once, and buries nobody; a far member has six round trips, and no more than the longest patience.
     #[test]
     fn far_members_have_more_time() {
-        for (round_trip, patience) in [(40, 500), (200, 1_200), (10_000, 2_500)] {
+        for (round_trip, patience) in [(40, 400), (200, 1_200), (10_000, 2_500)] {
             let mut probes = Probes::default();
             probes.measure(NOW, slot(1));
             assert_eq!(run(&mut probes, Duration::from_secs(60)), [(0, Step::Ask(slot(1), 1))]);
@@ -201,7 +201,7 @@ mod tests {
         let late = NOW + Duration::from_secs(9);
         assert!(matches!(probes.step(late), Some(Step::Ask(..))));
         assert_eq!(probes.step(late), None);
-        assert_eq!(probes.deadline(), Some(late + Duration::from_millis(150)));
+        assert_eq!(probes.deadline(), Some(late + Duration::from_millis(120)));
     }
 
     /// Who is gone is asked nothing.

@@ -106,7 +106,7 @@ fn a_slow_answer_is_an_answer() {
         let message = Control::Silent { origins: vec![Slot::new(7).unwrap()] };
         lab.inject(SPLITTER, Input::Control { link, message });
     }
-    lab.stream(98, CHUNK, 50);
+    lab.stream(78, CHUNK, 50);
     let link = lab.wires.link(SPLITTER, 8);
     lab.inject(SPLITTER, Input::Control { link, message: Control::Lost { ranges: vec![] } });
     lab.wires.deaf.clear();
