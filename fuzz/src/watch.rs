@@ -113,7 +113,7 @@ impl Published {
             return;
         }
         if let Some((_, before)) = self.manifests.range(..first).next_back() {
-            let end = before.first().plus(before.contents().data_chunks.into());
+            let end = before.contents().end();
             assert!(end <= first, "generations overlap: {before:?}, {manifest:?}");
             if end == first {
                 assert_eq!(contents.previous, hash(&before.payload()), "the chain of manifests is broken");
@@ -132,8 +132,7 @@ impl Published {
 /// A chunk of the manifest's generation is what it lists at that place.
 fn check_listed(manifest: &Manifest, chunk: &Chunk) {
     let contents = manifest.contents();
-    if chunk.number() < contents.first || chunk.number().since(contents.first) >= contents.data_chunks.into()
-    {
+    if !(contents.first..contents.end()).contains(&chunk.number()) {
         return;
     }
     let place = chunk.number().since(contents.first);

@@ -6,7 +6,7 @@ use crate::{
     SigningKey, Splitter, SplitterConfig, SplitterEvent, Train, Wake, drain,
 };
 use bytes::Bytes;
-use p2psp_wire::{ChannelId, ChunkNumber, Control, Datagram, Epoch, PeerId};
+use p2psp_wire::{ChannelId, ChunkNumber, Control, Datagram, Epoch, PeerId, Slot};
 use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
@@ -24,6 +24,26 @@ pub(crate) struct Lab {
     pub(crate) peer_events: Vec<Vec<PeerEvent>>,
     pub(crate) wires: Wires,
     wakes: Vec<Option<Wake>>,
+}
+
+/// A team on perfect links, everybody ready.
+pub(crate) fn team(peers: usize) -> Lab {
+    let mut lab = Lab::new(|_| {});
+    for _ in 0..peers {
+        lab.add_peer(|_| {});
+    }
+    lab.pass(Duration::from_millis(100));
+    lab
+}
+
+/// A seat.
+pub(crate) fn slot(n: u16) -> Slot {
+    Slot::new(n).unwrap()
+}
+
+/// So long after the origin of time.
+pub(crate) fn at(seconds: u64) -> Instant {
+    Instant::ORIGIN + Duration::from_secs(seconds)
 }
 
 /// Whatever travels, and the rules of its travelling.

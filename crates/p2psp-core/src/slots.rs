@@ -110,10 +110,7 @@ fn slot_at(word: usize, bits: u64) -> Option<Slot> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn slot(n: u16) -> Slot {
-        Slot::new(n).unwrap()
-    }
+    use crate::lab::slot;
 
     /// The walk from any slot visits each member once, in rotated order.
     #[test]

@@ -1,5 +1,5 @@
-//! quinn set up for a live mesh: what it does by default is wrong for this traffic. Owns every QUIC setting and the socket;
-//! drives nothing.
+//! quinn set up for a live mesh: what it does by default is wrong for this traffic. Owns every QUIC setting and how
+//! the socket is opened; drives nothing.
 
 use crate::{config::NodeConfig, seal::SEALED_BYTES_MAX, socket::Socket, tasks::Group, tls};
 use quinn::{

@@ -65,6 +65,12 @@ impl ManifestContents {
         u8::try_from(self.hashes.len().saturating_sub(self.data_chunks.into())).unwrap_or(u8::MAX)
     }
 
+    /// The number behind the generation's last data chunk: where the next generation may begin.
+    #[must_use]
+    pub fn end(&self) -> ChunkNumber {
+        self.first.plus(self.data_chunks.into())
+    }
+
     /// The text that the channel's key signs: a context, the channel, the generation's place, and everything before the
     /// signature.
     #[must_use]
@@ -98,7 +104,7 @@ impl ManifestContents {
         if !(SHARD_BYTES_MIN..=SHARD_BYTES_MAX).contains(&shard_bytes) || !shard_bytes.is_multiple_of(2) {
             return Err(DecodeError::Invalid("manifest shard bytes"));
         }
-        if self.first.plus(self.data_chunks.into()).since(self.first) != u64::from(self.data_chunks) {
+        if self.end().since(self.first) != u64::from(self.data_chunks) {
             return Err(DecodeError::Invalid("manifest first number"));
         }
         Ok(())

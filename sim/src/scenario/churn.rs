@@ -4,7 +4,7 @@ use super::{
     Size,
     lab::{Setup, fixed, mean, ms, played_and_lost},
 };
-use crate::{Loss, NetworkConfig, NodeId, Report, StreamSpec};
+use crate::{Loss, NetworkConfig, Report, StreamSpec};
 use std::time::Duration;
 
 /// On a perfect network joins and goodbyes cost nobody anything: the oracle's strict rules hold throughout.
@@ -72,30 +72,18 @@ pub(super) fn churn(seed: u64, size: Size, report: &mut Report) {
     let mut lab = setup.build(|_, _| ());
     lab.run_to(Duration::from_secs(2));
     let mut rng = crate::Rng::new(seed ^ 0xc4);
-    let end = lab.world.now() + Duration::from_secs(seconds);
     let (mut crashes, mut leaves) = (0_u32, 0_u32);
-    let mut newcomers: Vec<NodeId> = Vec::new();
     let mut everybody = lab.peers.clone();
-    loop {
-        let wait = rng.exponential(tau / u32::try_from(peers).unwrap_or(1));
-        if lab.world.now() + wait >= end {
-            break;
-        }
-        lab.world.run_for(wait);
-        let goes = lab.peers.remove(rng.index(lab.peers.len()));
+    let newcomers = lab.turn_over(&mut rng, tau, Duration::from_secs(seconds), uplink, |world, rng, goes| {
         if rng.chance(graceful) {
             leaves += 1;
-            lab.world.leave(goes);
+            world.leave(goes);
         } else {
             crashes += 1;
-            lab.world.crash(goes);
+            world.crash(goes);
         }
-        let comes = lab.world.add_peer(lab.team, uplink, |_| ());
-        lab.peers.push(comes);
-        newcomers.push(comes);
-        everybody.push(comes);
-    }
-    lab.world.run_until(end);
+    });
+    everybody.extend(&newcomers);
     let (played, lost) = played_and_lost(&lab.world, &everybody);
     let loss = lost as f64 / (played + lost).max(1) as f64;
     // Detection takes two and a half rounds and the way of the reports; E11 measures it apart.

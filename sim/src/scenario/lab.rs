@@ -1,6 +1,6 @@
 //! What most experiments begin with: one team whose members have all found each other before the first chunk comes.
 
-use crate::{Latency, NetworkConfig, NodeId, StreamSpec, TeamId, World};
+use crate::{Latency, NetworkConfig, NodeId, Rng, StreamSpec, TeamId, World};
 use p2psp_core::{Instant, PeerConfig, PeerStats};
 use p2psp_wire::limits::HEADER_BYTES;
 use std::time::Duration;
@@ -76,6 +76,35 @@ impl Lab {
     /// Runs to this long after the first chunk.
     pub(super) fn run_to(&mut self, after_start: Duration) {
         self.world.run_until(self.stream.start + after_start);
+    }
+
+    /// Members live `tau` on average, go by `go`, and are followed by a newcomer each, for `span` from now on. Gives back the
+    /// newcomers.
+    pub(super) fn turn_over(
+        &mut self,
+        rng: &mut Rng,
+        tau: Duration,
+        span: Duration,
+        uplink: Option<u64>,
+        mut go: impl FnMut(&mut World, &mut Rng, NodeId),
+    ) -> Vec<NodeId> {
+        let end = self.world.now() + span;
+        let between = tau / u32::try_from(self.peers.len()).unwrap_or(1);
+        let mut newcomers = Vec::new();
+        loop {
+            let wait = rng.exponential(between);
+            if self.world.now() + wait >= end {
+                break;
+            }
+            self.world.run_for(wait);
+            let goes = self.peers.remove(rng.index(self.peers.len()));
+            go(&mut self.world, rng, goes);
+            let comes = self.world.add_peer(self.team, uplink, |_| ());
+            self.peers.push(comes);
+            newcomers.push(comes);
+        }
+        self.world.run_until(end);
+        newcomers
     }
 
     /// What every peer counted.

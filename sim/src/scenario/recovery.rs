@@ -138,22 +138,11 @@ pub(super) fn crashes(seed: u64, size: Size, report: &mut Report) {
         let mut lab = team(seed, peers, Loss::None, ParityPolicy::Adaptive, |_| ());
         lab.run_to(Duration::from_secs(3));
         let mut rng = Rng::new(seed ^ tau_s);
-        let end = lab.world.now() + Duration::from_secs(seconds);
-        let (mut everybody, mut crashes) = (lab.peers.clone(), 0_u32);
-        loop {
-            let wait = rng.exponential(tau / u32::try_from(peers).unwrap_or(1));
-            if lab.world.now() + wait >= end {
-                break;
-            }
-            lab.world.run_for(wait);
-            let goes = lab.peers.remove(rng.index(lab.peers.len()));
-            lab.world.crash(goes);
-            crashes += 1;
-            let comes = lab.world.add_peer(lab.team, Some(UPLINK), |_| ());
-            lab.peers.push(comes);
-            everybody.push(comes);
-        }
-        lab.world.run_until(end);
+        let mut everybody = lab.peers.clone();
+        let span = Duration::from_secs(seconds);
+        let newcomers = lab.turn_over(&mut rng, tau, span, Some(UPLINK), |world, _, goes| world.crash(goes));
+        let crashes = newcomers.len();
+        everybody.extend(newcomers);
         let (played, lost) = played_and_lost(&lab.world, &everybody);
         let continuity = played as f64 / (played + lost).max(1) as f64;
         let splitter = lab.world.splitter_stats(lab.team);

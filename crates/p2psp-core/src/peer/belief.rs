@@ -144,9 +144,10 @@ impl Belief {
     /// come by themselves (R-GEN-8).
     pub(super) fn tell(&mut self, from: ChunkNumber) -> (u32, u32) {
         let (mut due, mut missing) = (0, 0);
-        for (first, generation) in self.generations.range_mut(..from) {
-            let chunks = generation.manifest.contents().data_chunks;
-            if !generation.is_told && first.plus(chunks.into()) <= from {
+        for generation in self.generations.range_mut(..from).map(|(_, generation)| generation) {
+            let contents = generation.manifest.contents();
+            if !generation.is_told && contents.end() <= from {
+                let chunks = contents.data_chunks;
                 generation.is_told = true;
                 due += u32::from(chunks);
                 missing += u32::from(chunks) - generation.came.count_ones().min(chunks.into());
@@ -226,7 +227,7 @@ impl Belief {
         if contents.epoch != self.epoch || !protect::is_signed(self.channel, manifest) {
             return (Verdict::Bad, resolved);
         }
-        let numbers = contents.first..contents.first.plus(contents.data_chunks.into());
+        let numbers = contents.first..contents.end();
         let waiting: Vec<ChunkNumber> = self.held.range(numbers).map(|(number, _)| *number).collect();
         // One that had to be asked for comes after all that could come by itself: no more waiting for that.
         let is_late = waiting.iter().any(|number| self.held.get(number).is_some_and(|held| held.asked > 0));
@@ -336,20 +337,18 @@ impl Belief {
 
     fn generation_of_mut(&mut self, number: ChunkNumber) -> Option<&mut Generation> {
         let (_, generation) = self.generations.range_mut(..=number).next_back()?;
-        let contents = generation.manifest.contents();
-        (number.since(contents.first) < u64::from(contents.data_chunks)).then_some(generation)
+        (number < generation.manifest.contents().end()).then_some(generation)
     }
 
     fn generation_of(&self, number: ChunkNumber) -> Option<&Generation> {
         let (_, generation) = self.generations.range(..=number).next_back()?;
-        let contents = generation.manifest.contents();
-        (number.since(contents.first) < u64::from(contents.data_chunks)).then_some(generation)
+        (number < generation.manifest.contents().end()).then_some(generation)
     }
 
     /// Lets go of what lies below the window, and of what waits for a play-out that has gone by.
     pub(super) fn forget_before(&mut self, floor: ChunkNumber, from: ChunkNumber) {
-        while let Some((first, generation)) = self.generations.first_key_value()
-            && first.plus(generation.manifest.contents().data_chunks.into()) <= floor
+        while let Some((_, generation)) = self.generations.first_key_value()
+            && generation.manifest.contents().end() <= floor
         {
             self.generations.pop_first();
         }

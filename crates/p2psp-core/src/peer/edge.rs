@@ -90,15 +90,12 @@ impl Edge {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::slot;
 
     const NOW: Instant = Instant::from_micros(5_000_000);
 
     fn number(n: u64) -> ChunkNumber {
         ChunkNumber::new(n).unwrap()
-    }
-
-    fn slot(n: u16) -> Slot {
-        Slot::new(n).unwrap()
     }
 
     /// One member moves nothing, however high it reaches; two move the edge to what both have shown.

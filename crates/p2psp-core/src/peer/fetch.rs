@@ -1,7 +1,7 @@
 //! What a member asks others for: the past that a newcomer missed, what parity could not rebuild, and a way around origins that do not
 //! reach it.
 
-use super::{Peer, belief::Repair};
+use super::{Peer, Seat, belief::Repair, rng::Rng};
 use crate::{Instant, LinkId, Output, guard::Bucket};
 use p2psp_wire::{ChunkNumber, Control, Datagram, NumberRange, Slot, limits::SLOTS_MAX};
 use std::collections::BTreeMap;
@@ -38,6 +38,30 @@ impl Repairs {
     }
 }
 
+impl Seat {
+    /// Whom to ask for repair: a teammate drawn at random, and the splitter where its try has come or there is nobody else.
+    ///
+    /// Losses come in runs on a link. So it is a teammate whose own turns come on time, if there is one: it can be reached, and its
+    /// answer comes. And the splitter is not asked alone: its link could stay silent for all tries.
+    fn repair_sources(
+        &self,
+        now: Instant,
+        rng: &mut Rng,
+        splitter: Option<LinkId>,
+        is_splitters_try: bool,
+    ) -> impl Iterator<Item = LinkId> + use<> {
+        let prompt = |slot: &Slot| self.watch.is_prompt(now, *slot);
+        let link = |slot| self.team.link(slot);
+        let mut mates: Vec<LinkId> = self.team.up().iter().filter(prompt).filter_map(link).collect();
+        if mates.is_empty() {
+            mates = self.team.up().iter().filter_map(link).collect();
+        }
+        let nth = usize::from(rng.below(u16::try_from(mates.len()).unwrap_or(u16::MAX)));
+        let splitter = splitter.filter(|_| is_splitters_try || mates.is_empty());
+        [mates.get(nth).copied(), splitter].into_iter().flatten()
+    }
+}
+
 impl Peer {
     /// Rebuilds what parity suffices for, and asks for the rest.
     pub(super) fn repair_tick(&mut self, now: Instant) {
@@ -49,13 +73,6 @@ impl Peer {
         let from = seat.playout.next_number();
         seat.belief.forget_before(seat.window.floor(), from);
         seat.repairs.forget_before(from);
-        // Losses come in runs: whose own turns come on time can be reached, and its answer comes.
-        let prompt = |slot: &Slot| seat.watch.is_prompt(now, *slot);
-        let link = |slot| seat.team.link(slot);
-        let mut mates: Vec<LinkId> = seat.team.up().iter().filter(prompt).filter_map(link).collect();
-        if mates.is_empty() {
-            mates = seat.team.up().iter().filter_map(link).collect();
-        }
         while let Some(repair) = seat.belief.repair(now, &seat.window, from) {
             match repair {
                 Repair::Nothing => {}
@@ -70,12 +87,9 @@ impl Peer {
                     }
                 }
                 Repair::Lacks(numbers, tries) => {
-                    let nth = usize::from(self.rng.below(u16::try_from(mates.len()).unwrap_or(u16::MAX)));
                     let count = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-                    let asks_splitter = tries == SPLITTER_TRY || mates.is_empty();
-                    let sources = [mates.get(nth).copied(), splitter.filter(|_| asks_splitter)];
-                    for link in sources.into_iter().flatten().filter(|_| seat.repairs.budget.take(now, count))
-                    {
+                    let sources = seat.repair_sources(now, &mut self.rng, splitter, tries == SPLITTER_TRY);
+                    for link in sources.filter(|_| seat.repairs.budget.take(now, count)) {
                         for number in &numbers {
                             seat.repairs.asked.entry(*number).or_default().push(link);
                         }
@@ -88,10 +102,8 @@ impl Peer {
             }
         }
         if let Some((first, tries)) = seat.belief.overdue(now) {
-            let nth = usize::from(self.rng.below(u16::try_from(mates.len()).unwrap_or(u16::MAX)));
-            // Losses come in runs on a link: the splitter's alone could stay silent for all tries.
-            let sources = [mates.get(nth).copied(), splitter.filter(|_| tries > 0 || mates.is_empty())];
-            for link in sources.into_iter().flatten().filter(|_| seat.repairs.budget.take(now, 1)) {
+            let sources = seat.repair_sources(now, &mut self.rng, splitter, tries > 0);
+            for link in sources.filter(|_| seat.repairs.budget.take(now, 1)) {
                 let message = Control::Pull { ranges: Vec::new(), generations: vec![first] };
                 self.outbox.push_back(Output::Control { link, message });
             }

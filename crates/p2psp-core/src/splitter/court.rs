@@ -89,14 +89,7 @@ impl Court {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn slot(n: u16) -> Slot {
-        Slot::new(n).unwrap()
-    }
-
-    fn at(seconds: u64) -> Instant {
-        Instant::ORIGIN + Duration::from_secs(seconds)
-    }
+    use crate::lab::{at, slot};
 
     /// More than a third of the team within two seconds, and not the same member again and again.
     #[test]

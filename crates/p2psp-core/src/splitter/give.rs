@@ -86,9 +86,8 @@ impl Splitter {
         };
         let chunk = Chunk::new(header, &draft.payload).ok()?;
         self.window.insert(chunk.clone());
-        let time = self.stream_time(now);
         if let Some(open) = &mut self.generations {
-            open.push(now, time, chunk.clone(), self.turns.within(GENERATION_SPAN), self.turns.chunks());
+            open.push(now, time, chunk.clone(), self.turns.within(GENERATION_SPAN), turn_chunks);
         }
         Some(chunk)
     }
@@ -126,8 +125,7 @@ impl Shelf for Held<'_> {
 
     fn manifest_of(&self, number: ChunkNumber) -> Option<&Manifest> {
         let (_, manifest) = self.manifests.range(..=number).next_back()?;
-        let contents = manifest.contents();
-        (number.since(contents.first) < u64::from(contents.data_chunks)).then_some(manifest)
+        (number < manifest.contents().end()).then_some(manifest)
     }
 
     fn manifest(&self, first: ChunkNumber) -> Option<&Manifest> {

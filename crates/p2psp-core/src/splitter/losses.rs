@@ -80,14 +80,7 @@ fn step_for(loss: f64, data_chunks: u8) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn slot(n: u16) -> Slot {
-        Slot::new(n).unwrap()
-    }
-
-    fn at(seconds: u64) -> Instant {
-        Instant::ORIGIN + Duration::from_secs(seconds)
-    }
+    use crate::lab::{at, slot};
 
     /// Twice a link's loss, both hops: 0.5, 2, 5 and 10 % ask for 2, 4, 8 and 16.
     #[test]

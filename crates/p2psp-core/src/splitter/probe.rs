@@ -129,12 +129,9 @@ impl Probes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::slot;
 
     const NOW: Instant = Instant::from_micros(5_000_000);
-
-    fn slot(n: u16) -> Slot {
-        Slot::new(n).unwrap()
-    }
 
     /// Everything that falls due up to `end`, with its time in milliseconds.
     fn run(probes: &mut Probes, end: Duration) -> Vec<(u128, Step)> {

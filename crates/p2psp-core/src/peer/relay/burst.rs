@@ -85,11 +85,8 @@ impl Burst {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::slot;
     use p2psp_wire::{Chunk, ChunkHeader, ChunkNumber, Datagram};
-
-    fn slot(n: u16) -> Slot {
-        Slot::new(n).unwrap()
-    }
 
     fn train(number: u64) -> Train {
         let header = ChunkHeader {

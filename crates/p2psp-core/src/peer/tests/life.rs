@@ -2,22 +2,13 @@
 
 use crate::{
     CloseCode, Input, LinkDown, Machine, Output, PeerEvent, SplitterEvent,
-    lab::{Lab, SPLITTER, key},
+    lab::{Lab, SPLITTER, key, team},
     peer::LeftReason,
 };
 use p2psp_wire::{ChunkNumber, Control, DepartureReason, GoodbyeReason, RefuseReason, StreamTime};
 use std::time::Duration;
 
 const CHUNK: Duration = Duration::from_millis(5);
-
-fn team(peers: usize) -> Lab {
-    let mut lab = Lab::new(|_| {});
-    for _ in 0..peers {
-        lab.add_peer(|_| {});
-    }
-    lab.pass(Duration::from_millis(100));
-    lab
-}
 
 /// On perfect links every member plays every chunk once, in order, without a gap, a duplicate or a hang-up; the splitter sends
 /// one copy, and each member relays each of its chunks to each other member once.

@@ -2,21 +2,12 @@
 
 use crate::{
     Input, SplitterEvent,
-    lab::{Lab, SPLITTER, key},
+    lab::{Lab, SPLITTER, key, team},
 };
 use p2psp_wire::{Control, DepartureReason, Slot};
 use std::time::Duration;
 
 const CHUNK: Duration = Duration::from_millis(5);
-
-fn team(peers: usize) -> Lab {
-    let mut lab = Lab::new(|_| {});
-    for _ in 0..peers {
-        lab.add_peer(|_| {});
-    }
-    lab.pass(Duration::from_millis(100));
-    lab
-}
 
 fn crashed(lab: &Lab) -> usize {
     let is_crash = |event: &&SplitterEvent| {
