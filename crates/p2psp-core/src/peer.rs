@@ -27,7 +27,7 @@ use crate::{
     CloseCode, DelayHistogram, Instant, LinkId, Machine, Output, Timer, Wake,
     guard::Guard,
     machine::Input,
-    serve::{Server, Shelf},
+    serve::{Server, Shelf, chunks_in},
     window::Window,
 };
 use belief::Belief;
@@ -416,10 +416,6 @@ impl Shelf for Believed<'_> {
     fn manifest(&self, first: ChunkNumber) -> Option<&Manifest> {
         self.belief.manifest(first)
     }
-}
-
-fn chunks_in(datagrams: &[Datagram]) -> u64 {
-    datagrams.iter().filter(|datagram| matches!(datagram, Datagram::Chunk(_))).count() as u64
 }
 
 /// The payload of a train, without headers.

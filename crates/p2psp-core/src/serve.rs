@@ -24,6 +24,11 @@ pub(crate) trait Shelf {
     fn manifest(&self, first: ChunkNumber) -> Option<&Manifest>;
 }
 
+/// How many of these are chunks of the stream.
+pub(crate) fn chunks_in(datagrams: &[Datagram]) -> u64 {
+    datagrams.iter().filter(|datagram| matches!(datagram, Datagram::Chunk(_))).count() as u64
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Item {
     Chunk(ChunkNumber),

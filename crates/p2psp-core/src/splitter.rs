@@ -194,8 +194,7 @@ impl Splitter {
     pub fn stats(&self) -> SplitterStats {
         SplitterStats {
             members: u16::try_from(self.members.len()).unwrap_or(u16::MAX),
-            members_ready: u16::try_from(self.members.iter().filter(|(_, m)| m.ready).count())
-                .unwrap_or(u16::MAX),
+            members_ready: u16::try_from(self.members.ready()).unwrap_or(u16::MAX),
             turn_chunks: u16::try_from(self.turns.chunks()).unwrap_or(u16::MAX),
             next_number: self.next_number,
             parity_chunks: self.generations.as_ref().map_or(0, Generations::given),

@@ -2,7 +2,11 @@
 //! pulls.
 
 use super::{Draft, Generations, Splitter, SplitterEvent, generation::GENERATION_SPAN, generation::Owed};
-use crate::{Instant, Output, serve::Shelf, window::Window};
+use crate::{
+    Instant, Output,
+    serve::{Shelf, chunks_in},
+    window::Window,
+};
 use p2psp_wire::{Chunk, ChunkHeader, ChunkNumber, Datagram, Manifest, Parity, Slot};
 use std::collections::BTreeMap;
 
@@ -19,8 +23,7 @@ impl Splitter {
         }
         let shelf = Held { window: &self.window, manifests: &self.manifests };
         let (link, datagrams) = self.server.poll(&shelf)?;
-        self.stats.chunks_served +=
-            datagrams.iter().filter(|d| matches!(d, Datagram::Chunk(_))).count() as u64;
+        self.stats.chunks_served += chunks_in(&datagrams);
         Some(Output::Train { link, datagrams })
     }
 

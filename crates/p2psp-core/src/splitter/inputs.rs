@@ -51,7 +51,7 @@ impl Splitter {
             (Control::Silent { origins }, Some(reporter)) => self.on_silent(now, reporter, &origins),
             (Control::Report { chunks_due, chunks_missing }, Some(slot)) => {
                 self.stats.chunks_reported_missing += u64::from(chunks_missing);
-                let members = self.members.iter().filter(|(_, member)| member.ready).count();
+                let members = self.members.ready();
                 if let Some(open) = &mut self.generations {
                     let data_chunks = open.data_chunks();
                     let (due, missing) = (chunks_due, chunks_missing);
@@ -162,7 +162,7 @@ impl Splitter {
             return self.violation(now, link, "a complaint about what is true");
         }
         self.stats.complaints += 1;
-        let members = self.members.iter().filter(|(_, member)| member.ready).count();
+        let members = self.members.ready();
         if listed.is_some()
             && self.members.get(accused).is_some()
             && self.court.on_complaint(now, from, accused, members)
@@ -229,7 +229,7 @@ impl Splitter {
 
     /// Enough teammates miss a member's turns: it gets none for a while (R-CRASH-2), and is asked whether it lives (R-CRASH-5).
     fn on_silent(&mut self, now: Instant, reporter: Slot, origins: &[Slot]) {
-        let ready = self.members.iter().filter(|(_, member)| member.ready).count();
+        let ready = self.members.ready();
         // One report is enough only where there is nobody else to ask.
         let quorum = if ready <= 3 { 1 } else { (ready / 4).max(2) };
         // Silence on a lossy network breeds reports; the more are silenced the longer the others' rounds are out of step with

@@ -77,6 +77,11 @@ impl Members {
         self.seats.iter().enumerate().filter_map(|(index, seat)| Some((slot(index)?, seat.as_ref()?)))
     }
 
+    /// How many of them own turns or may: those that have said `Ready`.
+    pub(super) fn ready(&self) -> usize {
+        self.iter().filter(|(_, member)| member.ready).count()
+    }
+
     /// Members by ascending slot, to change.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Slot, &mut Member)> {
         self.seats.iter_mut().enumerate().filter_map(|(index, seat)| Some((slot(index)?, seat.as_mut()?)))
