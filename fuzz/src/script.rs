@@ -6,7 +6,7 @@ use bytes::Bytes;
 use p2psp_wire::{
     ChannelId, Chunk, ChunkHeader, ChunkNumber, Control, Datagram, Departure, DepartureReason, Epoch,
     GoodbyeReason, Hash, Hello, Integrity, Join, Manifest, ManifestContents, Member, NumberRange, Parity,
-    PeerId, Refuse, RefuseReason, RosterDelta, Slot, StreamHeader, StreamTime, Welcome,
+    PeerId, Refuse, RefuseReason, RosterDelta, Slot, StreamHeader, StreamTime, Welcome, Witness,
     limits::{
         CHUNK_NUMBER_MAX, DATA_CHUNKS_MAX, HASH_BYTES, PARITY_CHUNKS_MAX, SHARD_BYTES_MIN, SIGNATURE_BYTES,
         TEAM_SIZE_MAX,
@@ -224,6 +224,12 @@ impl<'a> Script<'a> {
                 number: self.chunk_number()?,
                 hash: Hash([self.byte()?; HASH_BYTES]),
             },
+            _ if kind & 192 == 192 => {
+                let (first, late) = (self.chunk_number()?, self.number_u32()?);
+                let came = self.several(Self::byte)?;
+                let bits = came.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1));
+                Control::Witness(Witness::new(first, bits, late))
+            }
             _ if kind & 64 != 0 => Control::Probe { token: self.number_u32()? },
             _ if kind & 128 != 0 => Control::Alive { token: self.number_u32()? },
             _ => Control::Unknown,

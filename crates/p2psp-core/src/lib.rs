@@ -35,6 +35,7 @@ pub use peer::{LeftReason, Peer, PeerConfig, PeerEvent, PeerStats, RelayPolicy};
 pub use protect::SigningKey;
 pub use slots::SlotSet;
 pub use splitter::{
-    IngestError, ParityPolicy, Protection, Splitter, SplitterConfig, SplitterEvent, SplitterStats,
+    FairnessConfig, IngestError, ParityPolicy, Protection, Splitter, SplitterConfig, SplitterEvent,
+    SplitterStats,
 };
 pub use time::Instant;

@@ -2,7 +2,7 @@
 //!
 //! `life` joins and leaves, `team` knows who is there and who is linked, `receive` judges chunks, `relay` passes them on,
 //! `edge` knows how far the stream has come, `routes` works around pairs that cannot talk, `start` fetches what a newcomer missed,
-//! `watch` notices silent origins, `playout` orders and times. This file is their traffic controller.
+//! `watch` notices silent origins, `witness` tells what came, `playout` orders and times. This file is their traffic controller.
 
 mod belief;
 mod config;
@@ -20,6 +20,7 @@ mod team;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod witness;
 
 pub use config::{LeftReason, PeerConfig, PeerEvent, PeerStats, RelayPolicy};
 
@@ -47,6 +48,7 @@ use std::{
 };
 use team::Team;
 use watch::Watch;
+use witness::Witnessing;
 
 /// A team's member.
 #[derive(Debug)]
@@ -102,6 +104,7 @@ struct Seat {
     lost: Lost,
     /// When repairs are reported next (R-GEN-8).
     tell_at: Instant,
+    witnessing: Witnessing,
     /// View of the snapshot, and the newest view.
     view: Option<(u64, u64)>,
     joined: Instant,
@@ -250,6 +253,7 @@ impl Peer {
         self.pull_tick(now);
         self.repair_tick(now);
         self.report_tick(now);
+        self.witness_tick(now);
     }
 
     fn report_tick(&mut self, now: Instant) {
@@ -338,7 +342,7 @@ impl Peer {
             consider(wake(seat.start.deadline(), Timer::Pull));
             consider(wake(seat.belief.deadline(), Timer::Pull));
             consider(wake(seat.lost.report_at, Timer::Report));
-            consider(wake(Some(seat.tell_at), Timer::Report));
+            consider(wake(Some(seat.tell_at.min(seat.witnessing.deadline())), Timer::Report));
             // A spent uplink wakes us itself; until then time alone relays nothing.
             consider(wake(seat.relay.deadline().filter(|_| !self.uplink_blocked), Timer::Relay));
             if let Step::Wait(at) = seat.playout.step(now, &seat.window, edge) {

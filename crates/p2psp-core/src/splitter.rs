@@ -6,6 +6,7 @@
 mod admission;
 mod config;
 mod court;
+mod fairness;
 mod generation;
 mod give;
 mod inputs;
@@ -18,6 +19,8 @@ mod schedule;
 mod tests;
 mod turns;
 
+pub use fairness::FairnessConfig;
+
 pub use config::{IngestError, ParityPolicy, Protection, SplitterConfig, SplitterEvent, SplitterStats};
 
 use crate::{
@@ -26,6 +29,7 @@ use crate::{
 };
 use bytes::Bytes;
 use court::Court;
+use fairness::Fairness;
 use generation::Generations;
 use losses::Losses;
 use members::Members;
@@ -70,6 +74,7 @@ pub struct Splitter {
     losses: Losses,
     court: Court,
     probes: Probes,
+    fairness: Fairness,
     /// Manifests of the generations in the window, by first number.
     manifests: BTreeMap<ChunkNumber, Manifest>,
     server: Server,
@@ -114,6 +119,7 @@ impl Splitter {
             losses: Losses::default(),
             court: Court::default(),
             probes: Probes::default(),
+            fairness: Fairness::default(),
             manifests: BTreeMap::new(),
             server: Server::default(),
             next_number: ChunkNumber::ZERO,
@@ -259,7 +265,8 @@ impl Splitter {
         let Some((peer, link)) = self.members.get(slot).map(|member| (member.peer, member.link)) else {
             return;
         };
-        self.court.ban(now, peer);
+        self.court.ban_for(now, peer, self.config.fairness.ban);
+        self.fairness.remember(now, peer);
         self.stats.expulsions += 1;
         self.outbox.push_back(Output::Control { link, message: Control::Goodbye(GoodbyeReason::Expelled) });
         self.depart(now, link, DepartureReason::Expelled);
@@ -275,6 +282,7 @@ impl Splitter {
         self.losses.forget(slot);
         self.court.forget(slot);
         self.probes.forget(slot);
+        self.fairness.forget(slot);
         self.outbox.push_back(Output::Event(SplitterEvent::Departed { peer: member.peer, slot, reason }));
         match reason {
             DepartureReason::Goodbye => self.stats.goodbyes += 1,
@@ -300,6 +308,7 @@ impl Splitter {
             self.hang_up(link, CloseCode::Timeout);
         }
         self.probe(now);
+        self.rule(now);
         let frames = self.roster.flush(now, &self.members);
         for frame in &frames {
             for (_, member) in self.members.iter() {
@@ -355,6 +364,7 @@ impl Splitter {
         let generation = self.generations.as_ref().and_then(Generations::deadline);
         let candidates = [
             generation.map(|at| Wake { at: soon(at), timer: Timer::Turn }),
+            self.fairness.deadline().map(|at| Wake { at: soon(at), timer: Timer::Report }),
             self.probes.deadline().map(|at| Wake { at: soon(at), timer: Timer::Report }),
             self.turns.deadline().map(|at| Wake { at: soon(at), timer: Timer::Turn }),
             self.roster.deadline().map(|at| Wake { at: soon(at), timer: Timer::Roster }),

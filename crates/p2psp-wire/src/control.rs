@@ -3,6 +3,9 @@
 
 mod census;
 mod convert;
+mod witness;
+
+pub use witness::Witness;
 
 use crate::{
     ChannelId, ChunkNumber, DecodeError, Epoch, Hash, PeerId, Slot, StreamTime,
@@ -97,6 +100,8 @@ pub enum Control {
         /// The probe's.
         token: u32,
     },
+    /// Peer to splitter: what came from its origin and what did not (R-FAIR-5).
+    Witness(Witness),
     /// A message of a newer revision, skipped (R-CTRL-3).
     Unknown,
 }

@@ -26,7 +26,7 @@ mod generated {
 
 pub use control::{
     Control, Departure, DepartureReason, GoodbyeReason, Hello, Integrity, Join, Member, NumberRange, Refuse,
-    RefuseReason, RosterDelta, StreamHeader, Welcome,
+    RefuseReason, RosterDelta, StreamHeader, Welcome, Witness,
 };
 pub use datagram::{Chunk, ChunkHeader, Datagram, Parity};
 pub use error::DecodeError;

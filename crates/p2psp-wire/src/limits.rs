@@ -77,6 +77,9 @@ pub const RANGES_MAX: usize = 64;
 /// Most chunks that all ranges of one message name together: four seconds of a 4 Mb/s stream.
 pub const RANGE_CHUNKS_MAX: u64 = 2048;
 
+/// Most chunks of which one witness speaks: what a 60 Mb/s stream brings in the time between two of them.
+pub const WITNESS_CHUNKS_MAX: u32 = 2048;
+
 /// Most bytes of a channel link's text.
 pub const LINK_BYTES_MAX: usize = 1024;
 

@@ -214,7 +214,7 @@ fn every_limit_has_a_vector_at_it_and_one_past_it() {
     assert_eq!(names, listed, "limits.rs and this list agree, in order");
 }
 
-const LIMITS: [(&str, &str, &str); 27] = [
+const LIMITS: [(&str, &str, &str); 28] = [
     ("HEADER_BYTES", "smallest payload, one byte", "header one byte short"),
     ("DATAGRAM_BYTES_MAX", "largest datagram, 1194 bytes", "one byte over the largest datagram"),
     ("SHARD_BYTES_MAX", "manifest of shards of 1178 bytes", "manifest of shards of 1179 bytes"),
@@ -240,6 +240,7 @@ const LIMITS: [(&str, &str, &str); 27] = [
     ("SLOTS_MAX", "request of 64 slots", "request of 65 slots"),
     ("RANGES_MAX", "pull of 64 ranges", "pull of 65 ranges"),
     ("RANGE_CHUNKS_MAX", "pull of 2048 chunks in two ranges", "pull of 2049 chunks in two ranges"),
+    ("WITNESS_CHUNKS_MAX", "witness of 2048 chunks", "witness of 2049 chunks"),
     ("LINK_BYTES_MAX", "1024 bytes", "1025 bytes"),
     ("LINK_ADDRESSES_MAX", "eight addresses", "nine addresses"),
 ];

@@ -2,6 +2,8 @@
 //! rebuilt from its parity (R-GEN-5 to R-GEN-7). Owns manifests, what waits for them, and parity; the window behind it holds
 //! believed chunks only.
 
+mod testimony;
+
 use crate::{Instant, LinkId, guard::Bucket, protect, window::Window};
 use bytes::Bytes;
 use p2psp_wire::{ChannelId, Chunk, ChunkNumber, Epoch, Integrity, Manifest, Parity};
@@ -85,13 +87,20 @@ struct Generation {
     looks: u8,
     /// Which places' chunks came by themselves, a bit each.
     came: u64,
+    /// Of which places the origin did its part, likewise (R-FAIR-5).
+    done: u64,
     is_told: bool,
+    is_witnessed: bool,
+    /// When its manifest came.
+    since: Instant,
 }
 
 #[derive(Debug)]
 struct Held {
     chunk: Chunk,
     link: LinkId,
+    /// Its origin did its part.
+    is_done: bool,
     /// When its manifest is asked for next, and how often it was.
     ask_at: Instant,
     asked: u8,
@@ -185,7 +194,7 @@ impl Belief {
         }
         self.held.insert(
             chunk.number(),
-            Held { chunk: chunk.clone(), link, ask_at: now + MANIFEST_WAIT, asked: 0 },
+            Held { chunk: chunk.clone(), link, is_done: false, ask_at: now + MANIFEST_WAIT, asked: 0 },
         );
         Verdict::Waits
     }
@@ -232,6 +241,8 @@ impl Belief {
         // One that had to be asked for comes after all that could come by itself: no more waiting for that.
         let is_late = waiting.iter().any(|number| self.held.get(number).is_some_and(|held| held.asked > 0));
         let look_at = if is_late { now } else { now + DECODE_WAIT };
+        // Who is not linked with everybody yet misses what nobody has lost.
+        let is_early = self.tell_from.is_none_or(|from| contents.first < from);
         let mut generation = Generation {
             manifest: manifest.clone(),
             parity: BTreeMap::new(),
@@ -239,18 +250,23 @@ impl Belief {
             look_at,
             looks: u8::from(is_late),
             came: 0,
-            // Who is not linked with everybody yet misses what nobody has lost.
-            is_told: self.tell_from.is_none_or(|from| contents.first < from),
+            done: 0,
+            is_told: is_early,
+            is_witnessed: is_early,
+            since: now,
         };
         // Own turns are believed without a manifest.
         for position in 0..contents.data_chunks {
             if window.contains(contents.first.plus(position.into())) {
                 generation.came |= 1 << position;
+                generation.done |= 1 << position;
             }
         }
-        for Held { chunk, link, .. } in waiting.iter().filter_map(|number| self.held.remove(number)) {
+        for Held { chunk, link, is_done, .. } in waiting.iter().filter_map(|number| self.held.remove(number))
+        {
             if generation.lists(&chunk) {
                 generation.came |= 1 << chunk.header().position;
+                generation.done |= u64::from(is_done) << chunk.header().position;
                 resolved.believed.push((chunk, link));
             } else {
                 resolved.culprits.push(Culprit { link, evidence: Some(chunk) });

@@ -82,6 +82,7 @@ impl Peer {
                         // R-GEN-7: what never reached its origin is missing everywhere; the origin that rebuilds it sends it late.
                         if chunk.header().origin == seat.welcome.slot {
                             self.stats.chunks_healed += 1;
+                            seat.belief.on_healed(now, chunk.number());
                             seat.relay.push(now, [Datagram::Chunk(chunk)].into(), *seat.team.up());
                         }
                     }

@@ -154,6 +154,7 @@ impl Peer {
             | Control::Report { .. }
             | Control::Complaint { .. }
             | Control::Alive { .. }
+            | Control::Witness(_)
             | Control::Silent { .. } => self.violation(link, "a message that a splitter does not send"),
         }
     }
@@ -263,6 +264,7 @@ impl Peer {
                 | Control::Complaint { .. }
                 | Control::Probe { .. }
                 | Control::Alive { .. }
+                | Control::Witness(_)
                 | Control::Silent { .. },
                 _,
             ) => self.violation(link, "a message that a teammate does not send"),

@@ -3,7 +3,7 @@
 use super::inputs::STRANGER_WAIT;
 use super::{
     Belief, Edge, LeftReason, Lost, Peer, PeerEvent, Playout, Relay, Repairs, Routes, Seat, Start, Team,
-    Watch,
+    Watch, Witnessing,
 };
 use crate::{CloseCode, Instant, LinkId, Output, serve::Server, window::Window};
 use p2psp_wire::{Control, GoodbyeReason, Integrity, Join, PROTOCOL_REVISION, Refuse, Welcome};
@@ -150,6 +150,7 @@ impl Peer {
             watch: Watch::new(now),
             lost: Lost::default(),
             tell_at: now,
+            witnessing: Witnessing::new(now),
             view: None,
             joined: now,
             ready_sent: false,

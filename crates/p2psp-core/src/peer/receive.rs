@@ -130,6 +130,9 @@ impl Peer {
 
     /// Relays what is fresh, and parts with who sent what is false.
     fn pass_on(&mut self, now: Instant, sender: Sender, sorted: Sorted) {
+        if !sorted.turn.is_empty() {
+            self.on_own_turn(now, &sorted.turn);
+        }
         let Some(seat) = &mut self.seat else { return };
         self.stats.prunes_sent += sorted.surplus.len() as u64;
         if !sorted.turn.is_empty() {
@@ -190,6 +193,15 @@ impl Peer {
         if right != Right::Pull {
             seat.belief.on_came(number);
         }
+        // A proxy does the part of an origin that has a link here, and not the origin.
+        let is_done = match right {
+            Right::Turn | Right::Origin => true,
+            Right::Proxy => seat.team.link(origin).is_none(),
+            Right::Pull => false,
+        };
+        if is_done {
+            seat.belief.on_done(number);
+        }
         // R-RELAY-6: what is played already, held already, or far ahead goes nowhere.
         if number < seat.playout.next_number() {
             self.stats.chunks_late += 1;
@@ -223,6 +235,7 @@ impl Peer {
         };
         match verdict {
             Verdict::Believed if !seat.window.insert(chunk.clone()) => return false,
+            Verdict::Waits if is_done => seat.belief.on_done(number),
             Verdict::Believed | Verdict::Waits => {}
             Verdict::Bad => {
                 sorted.culprits.push(Culprit { link: sender.link, evidence: Some(chunk.clone()) });

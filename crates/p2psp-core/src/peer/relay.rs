@@ -72,6 +72,22 @@ impl Relay {
         }
     }
 
+    /// How many copies went out late, or not at all because they were, since the last call.
+    pub(super) fn take_late(&mut self) -> u64 {
+        match self {
+            Self::Burst(burst) => std::mem::take(&mut burst.late),
+            Self::Classic(_) => 0,
+        }
+    }
+
+    /// How many copies that are to go out yet are late already.
+    pub(super) fn overdue(&self, now: Instant) -> u64 {
+        match self {
+            Self::Burst(burst) => burst.overdue(now),
+            Self::Classic(_) => 0,
+        }
+    }
+
     /// How many copies were dropped since the last call.
     pub(super) fn take_expired(&mut self) -> u64 {
         match self {

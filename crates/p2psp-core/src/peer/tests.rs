@@ -1,5 +1,6 @@
 //! Peers and a splitter together, without a network.
 
+mod fairness;
 mod golden;
 mod hostile;
 mod life;

@@ -1,5 +1,6 @@
 //! What a splitter is told, what it reports, what it counts.
 
+use super::fairness::FairnessConfig;
 use crate::SigningKey;
 use p2psp_wire::{ChannelId, ChunkNumber, DepartureReason, Epoch, PeerId, RefuseReason, Slot, limits};
 use std::{fmt, net::SocketAddr, time::Duration};
@@ -19,6 +20,8 @@ pub struct SplitterConfig {
     pub turn_span: Duration,
     /// Newest chunks kept for pulls; rounded up to a power of two.
     pub window_chunks: u32,
+    /// How members that do not do their share are dealt with.
+    pub fairness: FairnessConfig,
     /// How chunks are signed and what redundancy goes with them; `None` sends them bare, for laboratories.
     pub protection: Option<Protection>,
 }
@@ -53,6 +56,7 @@ impl SplitterConfig {
             team_size_max: 128,
             turn_span: Duration::from_millis(4),
             window_chunks: 4096,
+            fairness: FairnessConfig::new(),
             protection: None,
         }
     }
@@ -150,8 +154,12 @@ pub struct SplitterStats {
     pub chunks_reported_missing: u64,
     /// Complaints about members.
     pub complaints: u64,
-    /// Members expelled because of them.
+    /// Members expelled because of them, or as free riders.
     pub expulsions: u64,
+    /// Members expelled because they took turns and did not pass them on.
+    pub free_riders: u64,
+    /// Times that a member was given a rest, because its turns did not reach the others.
+    pub rested: u64,
     /// Parity chunks that the newest generation got.
     pub parity_chunks: u8,
     /// Malformed input.

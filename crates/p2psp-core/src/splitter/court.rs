@@ -9,8 +9,6 @@ use std::{collections::BTreeMap, time::Duration};
 const CASE_SPAN: Duration = Duration::from_secs(2);
 /// Complaints that nobody confirmed, after which a member is not heard any more.
 const UNCONFIRMED_MAX: u8 = 3;
-/// How long an expelled key gets no seat.
-const BAN_SPAN: Duration = Duration::from_secs(600);
 /// Keys banned at a time; one more frees the one whose ban ends first.
 const BANS_MAX: usize = 1024;
 
@@ -54,14 +52,15 @@ impl Court {
         }
     }
 
-    /// No seat for this key for a while.
-    pub(super) fn ban(&mut self, now: Instant, peer: PeerId) {
+    /// No seat for this key for this long.
+    pub(super) fn ban_for(&mut self, now: Instant, peer: PeerId, span: Duration) {
         if self.bans.len() >= BANS_MAX
+            && !self.bans.contains_key(&peer)
             && let Some(first) = self.bans.iter().min_by_key(|(_, until)| **until).map(|(peer, _)| *peer)
         {
             self.bans.remove(&first);
         }
-        self.bans.insert(peer, now + BAN_SPAN);
+        self.bans.insert(peer, now + span);
     }
 
     /// How long this key still gets no seat, if it does not.
@@ -130,11 +129,12 @@ mod tests {
             key[..8].copy_from_slice(&(n as u64).to_be_bytes());
             PeerId::new(key)
         };
-        court.ban(at(0), key(0));
+        let span = Duration::from_secs(600);
+        court.ban_for(at(0), key(0), span);
         assert_eq!(court.banned_for(at(599), key(0)), Some(Duration::from_secs(1)));
         assert_eq!(court.banned_for(at(600), key(0)), None);
         for n in 0..=BANS_MAX {
-            court.ban(at(700) + Duration::from_millis(n as u64), key(n));
+            court.ban_for(at(700) + Duration::from_millis(n as u64), key(n), span);
         }
         assert_eq!(court.bans.len(), BANS_MAX);
         assert_eq!(court.banned_for(at(701), key(0)), None);

@@ -70,7 +70,13 @@ impl Splitter {
                 Datagram::Manifest(_) => self.stats.manifests_sent += 1,
             }
         }
-        Some(Some(Output::Train { link: member.link, datagrams: datagrams.into() }))
+        let link = member.link;
+        if let (Some(origin), Some(Datagram::Chunk(first))) = (origin, datagrams.first())
+            && self.generations.is_some()
+        {
+            self.fairness.on_turn(now, origin, first.number(), datagrams.len());
+        }
+        Some(Some(Output::Train { link, datagrams: datagrams.into() }))
     }
 
     /// Lays a chunk out as it will travel, and keeps it. Drafts were checked when they came in, so that none is lost here.

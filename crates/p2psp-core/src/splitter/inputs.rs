@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Reports of silence older than this do not count together.
 const DOUBT_SPAN: Duration = Duration::from_secs(2);
 /// How long a silent member gets no turns; a dead one is out of the roster before that.
-const SILENCED: Duration = Duration::from_secs(10);
+pub(super) const SILENCED: Duration = Duration::from_secs(10);
 
 impl Splitter {
     pub(super) fn on_link_down(&mut self, now: Instant, link: LinkId, why: LinkDown) {
@@ -33,8 +33,8 @@ impl Splitter {
             return self.violation(now, link, "too many control messages");
         }
         let slot = self.members.slot_of_link(link);
-        if let Some(slot) = slot {
-            self.probes.on_heard(slot);
+        if let Some(slot) = slot.filter(|slot| self.probes.on_heard(*slot)) {
+            self.on_lives(now, slot);
         }
         match (message, slot) {
             (Control::Join(join), None) => self.on_join(now, link, &join),
@@ -61,6 +61,11 @@ impl Splitter {
             (Control::Complaint { accused, number, hash }, Some(from)) => {
                 self.on_complaint(now, (link, from), accused, number, hash);
             }
+            (Control::Witness(witness), Some(slot)) => {
+                if self.generations.is_some() {
+                    self.fairness.on_witness(slot, &witness);
+                }
+            }
             (Control::Alive { token }, Some(slot)) => self.probes.on_alive(now, slot, token),
             // Goodbyes and reports may cross with the splitter's own goodbye.
             (
@@ -70,6 +75,7 @@ impl Splitter {
                 | Control::Report { .. }
                 | Control::Complaint { .. }
                 | Control::Alive { .. }
+                | Control::Witness(_)
                 | Control::Pull { .. },
                 None,
             )
@@ -213,6 +219,7 @@ impl Splitter {
         let Some(member) = self.members.get_mut(slot) else { return };
         if !member.ready {
             member.ready = true;
+            self.fairness.admit(now, slot, member.peer, &self.config.fairness);
             self.schedule.admit(member);
             self.probes.measure(now, slot);
             self.outbox.push_back(Output::Event(SplitterEvent::Ready { slot, teammates }));
@@ -232,16 +239,7 @@ impl Splitter {
         let ready = self.members.ready();
         // One report is enough only where there is nobody else to ask.
         let quorum = if ready <= 3 { 1 } else { (ready / 4).max(2) };
-        // Silence on a lossy network breeds reports; the more are silenced the longer the others' rounds are out of step with
-        // what their teammates expect. A quarter at most, and never the last, or the reports would stop the stream.
-        let owners = |silenced: bool| {
-            let counts = |member: &Member| {
-                member.ready && member.weight > 0 && (member.silenced_until > now) == silenced
-            };
-            self.members.iter().filter(|(_, member)| counts(member)).count()
-        };
-        let (heard, silenced) = (owners(false), owners(true));
-        let mut room = ((heard + silenced) / 4).max(1).min(heard.saturating_sub(1)).saturating_sub(silenced);
+        let mut room = self.silence_room(now);
         for origin in origins.iter().filter(|origin| **origin != reporter) {
             let Some(member) = self.members.get_mut(*origin) else { continue };
             if now.since(member.doubted_since) > DOUBT_SPAN {
@@ -252,13 +250,38 @@ impl Splitter {
             if member.doubts.len() < quorum {
                 continue;
             }
-            self.probes.doubt(now, *origin);
-            if member.silenced_until <= now && room > 0 {
+            let is_silenced = member.silenced_until <= now && room > 0;
+            self.probes.doubt(now, *origin, is_silenced);
+            if is_silenced {
                 room -= 1;
                 member.silenced_until = now + SILENCED;
                 member.doubts = SlotSet::EMPTY;
                 self.stats.silenced += 1;
             }
+        }
+    }
+
+    /// How many more members may be kept from turns.
+    ///
+    /// Silence on a lossy network breeds reports; the more are silenced the longer the others' rounds are out of step with
+    /// what their teammates expect. A quarter at most, and never the last, or the reports would stop the stream.
+    pub(super) fn silence_room(&self, now: Instant) -> usize {
+        let owners = |silenced: bool| {
+            let counts = |member: &Member| {
+                member.ready && member.weight > 0 && (member.silenced_until > now) == silenced
+            };
+            self.members.iter().filter(|(_, member)| counts(member)).count()
+        };
+        let (heard, silenced) = (owners(false), owners(true));
+        ((heard + silenced) / 4).max(1).min(heard.saturating_sub(1)).saturating_sub(silenced)
+    }
+
+    /// A member whose turns were taken away because nobody hears it answers: where turns are judged it gets them back, and is judged
+    /// by them (R-FAIR-9).
+    fn on_lives(&mut self, now: Instant, slot: Slot) {
+        if let Some(member) = self.members.get_mut(slot).filter(|_| self.generations.is_some()) {
+            member.silenced_until = now;
+            self.schedule.admit(member);
         }
     }
 

@@ -39,6 +39,8 @@ struct Pulse {
     began: Instant,
     /// Its teammates miss it: silence is its end.
     is_doubted: bool,
+    /// Its turns were taken away for that.
+    is_silenced: bool,
     sent: u8,
     /// The newest probe, and when it was sent.
     newest: (u32, Instant),
@@ -61,6 +63,7 @@ impl Probes {
         self.pulses.entry(slot).or_insert(Pulse {
             began: now,
             is_doubted: false,
+            is_silenced: false,
             sent: 0,
             newest: (0, now),
             next: Some(now),
@@ -68,8 +71,8 @@ impl Probes {
         });
     }
 
-    /// Enough members miss it.
-    pub(super) fn doubt(&mut self, now: Instant, slot: Slot) {
+    /// Enough members miss it, and its turns were taken away for that or not.
+    pub(super) fn doubt(&mut self, now: Instant, slot: Slot, is_silenced: bool) {
         self.measure(now, slot);
         let Some(pulse) = self.pulses.get_mut(&slot) else { return };
         if pulse.is_doubted && now.since(pulse.began) < REST {
@@ -77,15 +80,15 @@ impl Probes {
         }
         pulse.began = now;
         pulse.is_doubted = true;
+        pulse.is_silenced = is_silenced;
         pulse.sent = 0;
         pulse.next = Some(now);
     }
 
-    /// Something came over its link: it lives.
-    pub(super) fn on_heard(&mut self, slot: Slot) {
-        if let Some(pulse) = self.pulses.get_mut(&slot).filter(|pulse| pulse.is_doubted) {
-            pulse.next = None;
-        }
+    /// Something came over its link: it lives. True when that ends a cycle for which its turns were taken away.
+    pub(super) fn on_heard(&mut self, slot: Slot) -> bool {
+        let Some(pulse) = self.pulses.get_mut(&slot).filter(|pulse| pulse.is_doubted) else { return false };
+        pulse.next.take().is_some() && pulse.is_silenced
     }
 
     /// An answer came. One that nobody waits for says nothing about time.
@@ -146,7 +149,7 @@ mod tests {
     #[test]
     fn three_probes_and_the_end() {
         let mut probes = Probes::default();
-        probes.doubt(NOW, slot(4));
+        probes.doubt(NOW, slot(4), false);
         let steps = run(&mut probes, Duration::from_secs(60));
         let expected = [
             (0, Step::Ask(slot(4), 1)),
@@ -161,14 +164,15 @@ mod tests {
     #[test]
     fn a_word_is_life() {
         let mut probes = Probes::default();
-        probes.doubt(NOW, slot(4));
+        probes.doubt(NOW, slot(4), true);
         run(&mut probes, Duration::from_millis(160));
-        probes.on_heard(slot(4));
+        assert!(probes.on_heard(slot(4)), "its turns are given back");
+        assert!(!probes.on_heard(slot(4)), "once");
         for wait in [200, 1_000, 1_999] {
-            probes.doubt(NOW + Duration::from_millis(wait), slot(4));
+            probes.doubt(NOW + Duration::from_millis(wait), slot(4), true);
             assert_eq!(probes.deadline(), None, "{wait} ms");
         }
-        probes.doubt(NOW + REST, slot(4));
+        probes.doubt(NOW + REST, slot(4), false);
         assert_eq!(probes.deadline(), Some(NOW + REST));
     }
 
@@ -182,7 +186,7 @@ mod tests {
             let answered = NOW + Duration::from_millis(round_trip);
             probes.on_alive(answered, slot(1), 7);
             probes.on_alive(answered, slot(1), 1);
-            probes.doubt(answered, slot(1));
+            probes.doubt(answered, slot(1), true);
             let steps = run(&mut probes, Duration::from_secs(60));
             assert_eq!(steps.last(), Some(&(u128::from(round_trip + patience), Step::Dead(slot(1)))));
             assert_eq!(steps.len(), 4);
@@ -193,7 +197,7 @@ mod tests {
     #[test]
     fn a_late_splitter_blames_nobody() {
         let mut probes = Probes::default();
-        probes.doubt(NOW, slot(4));
+        probes.doubt(NOW, slot(4), false);
         assert!(matches!(probes.step(NOW), Some(Step::Ask(..))));
         let late = NOW + Duration::from_secs(9);
         assert!(matches!(probes.step(late), Some(Step::Ask(..))));
@@ -205,7 +209,7 @@ mod tests {
     #[test]
     fn the_gone_are_left_alone() {
         let mut probes = Probes::default();
-        probes.doubt(NOW, slot(4));
+        probes.doubt(NOW, slot(4), false);
         probes.forget(slot(4));
         assert_eq!((probes.deadline(), probes.step(NOW)), (None, None));
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Control, Departure, DepartureReason, GoodbyeReason, Hello, Integrity, Join, Member, NumberRange, Refuse,
-    RefuseReason, RosterDelta, StreamHeader, Welcome,
+    RefuseReason, RosterDelta, StreamHeader, Welcome, Witness,
 };
 use crate::{
     ChannelId, ChunkNumber, DecodeError, Epoch, Hash, PeerId, Slot, StreamTime,
@@ -67,6 +67,12 @@ impl From<&Control> for wire::Frame {
             })),
             Control::Probe { token } => Some(Kind::Probe(wire::Probe { token: *token })),
             Control::Alive { token } => Some(Kind::Alive(wire::Alive { token: *token })),
+            Control::Witness(witness) => Some(Kind::Witness(wire::Witness {
+                first: witness.first().get(),
+                chunks: witness.chunks(),
+                came: witness.bits().clone(),
+                copies_late: witness.copies_late(),
+            })),
             Control::Unknown => None,
         };
         Self { kind }
@@ -130,6 +136,9 @@ impl TryFrom<wire::Frame> for Control {
                     .map(Hash)
                     .map_err(|_| DecodeError::Invalid("complaint.hash"))?,
             },
+            Some(Kind::Witness(wire::Witness { first, chunks, came, copies_late })) => {
+                Self::Witness(Witness::from_bits(number(first, "witness.first")?, chunks, came, copies_late)?)
+            }
             Some(Kind::Probe(wire::Probe { token })) => Self::Probe { token },
             Some(Kind::Alive(wire::Alive { token })) => Self::Alive { token },
             Some(Kind::Report(wire::Report { chunks_due, chunks_missing })) => {

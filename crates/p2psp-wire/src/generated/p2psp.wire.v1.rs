@@ -2,7 +2,7 @@
 /// One length-delimited frame on the control stream.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Frame {
-    #[prost(oneof = "frame::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
+    #[prost(oneof = "frame::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
     pub kind: ::core::option::Option<frame::Kind>,
 }
 /// Nested message and enum types in `Frame`.
@@ -45,6 +45,8 @@ pub mod frame {
         Probe(super::Probe),
         #[prost(message, tag = "18")]
         Alive(super::Alive),
+        #[prost(message, tag = "19")]
+        Witness(super::Witness),
     }
 }
 /// Peer to splitter, first frame on that link: asks for a seat (R-JOIN-1).
@@ -264,6 +266,22 @@ pub struct Complaint {
 pub struct Probe {
     #[prost(uint32, tag = "1")]
     pub token: u32,
+}
+/// Peer to splitter, several times a second: of which chunks their origins did their part (R-FAIR-5).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Witness {
+    /// The first chunk that is spoken of.
+    #[prost(uint64, tag = "1")]
+    pub first: u64,
+    /// How many in a row. At most 2048.
+    #[prost(uint32, tag = "2")]
+    pub chunks: u32,
+    /// A bit each, the first in the lowest bit of the first byte: it came from its origin. Bits beyond `chunks` are 0.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub came: ::prost::bytes::Bytes,
+    /// Copies that the sender owed its teammates and could not send in time since its last witness (R-FAIR-6).
+    #[prost(uint32, tag = "4")]
+    pub copies_late: u32,
 }
 /// Peer to splitter: the answer, with the token of the probe (R-CRASH-5).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use p2psp_wire::{
     ChannelId, Chunk, ChunkHeader, ChunkNumber, Control, Datagram, DecodeError, Departure, DepartureReason,
     Epoch, GoodbyeReason, Hash, Hello, Integrity, Join, Manifest, ManifestContents, Member, NumberRange,
-    Parity, PeerId, Refuse, RefuseReason, RosterDelta, Slot, StreamHeader, StreamTime, Welcome,
+    Parity, PeerId, Refuse, RefuseReason, RosterDelta, Slot, StreamHeader, StreamTime, Welcome, Witness,
 };
 use serde_json::{Value, json};
 use std::{fmt, ops::Index};
@@ -239,6 +239,15 @@ pub(crate) fn control(value: &Value) -> Control {
             chunks_due: number(&fields["chunks_due"]),
             chunks_missing: number(&fields["chunks_missing"]),
         },
+        "witness" => {
+            let (bits, chunks): (Bytes, usize) = (hex(&fields["came"]), number(&fields["chunks"]));
+            let came = (0..chunks).map(|chunk| bits[chunk / 8] >> (chunk % 8) & 1 == 1);
+            Control::Witness(Witness::new(
+                chunk_number(&fields["first"]),
+                came,
+                number(&fields["copies_late"]),
+            ))
+        }
         "probe" => Control::Probe { token: number(&fields["token"]) },
         "alive" => Control::Alive { token: number(&fields["token"]) },
         "complaint" => Control::Complaint {

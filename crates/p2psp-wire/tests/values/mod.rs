@@ -4,11 +4,11 @@ use bytes::Bytes;
 use p2psp_wire::{
     ChannelId, ChannelLink, ChunkNumber, Control, Departure, DepartureReason, Epoch, GoodbyeReason, Hash,
     Hello, Integrity, Join, Member, NumberRange, PeerId, Refuse, RefuseReason, RosterDelta, Slot,
-    StreamHeader, StreamTime, Welcome,
+    StreamHeader, StreamTime, Welcome, Witness,
     limits::{
         AGENT_BYTES_MAX, CANDIDATES_MAX, CHUNK_NUMBER_MAX, CONTENT_TYPE_BYTES_MAX, DETAIL_BYTES_MAX,
         RANGE_CHUNKS_MAX, RANGES_MAX, ROSTER_ENTRIES_MAX, SLOTS_MAX, STREAM_HEADER_BYTES_MAX, TEAM_SIZE_MAX,
-        TICKET_BYTES_MAX,
+        TICKET_BYTES_MAX, WITNESS_CHUNKS_MAX,
     },
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -65,6 +65,7 @@ pub(crate) fn control(size: Size) -> impl Strategy<Value = Control> {
         }),
         any::<u32>().prop_map(|token| Control::Probe { token }),
         any::<u32>().prop_map(|token| Control::Alive { token }),
+        witness(size).prop_map(Control::Witness),
         Just(Control::Unknown),
     ]
 }
@@ -143,6 +144,12 @@ fn roster_delta(size: Size) -> impl Strategy<Value = RosterDelta> {
     let joined = vec(member, size.up_to(ROSTER_ENTRIES_MAX));
     (any::<u32>(), any::<u64>(), joined, vec(departure, size.up_to(ROSTER_ENTRIES_MAX)))
         .prop_map(|(epoch, view, joined, left)| RosterDelta { epoch: Epoch(epoch), view, joined, left })
+}
+
+fn witness(size: Size) -> impl Strategy<Value = Witness> {
+    let most = usize::try_from(WITNESS_CHUNKS_MAX).unwrap();
+    (number(), vec(any::<bool>(), size.up_to(most)), any::<u32>())
+        .prop_map(|(first, came, copies_late)| Witness::new(first, came, copies_late))
 }
 
 fn stream_header(size: Size) -> impl Strategy<Value = StreamHeader> {

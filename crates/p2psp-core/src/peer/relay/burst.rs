@@ -1,7 +1,7 @@
 //! Burst relay (R-RELAY-2): a train goes to every teammate at once, as fast as the uplink lets it. Who comes first rotates with
 //! the origin's slot, so that over a round nobody is always the last.
 
-use crate::{Instant, SlotSet, Train};
+use crate::{Instant, SlotSet, Train, peer::witness::LATE};
 use p2psp_wire::Slot;
 use std::{collections::VecDeque, time::Duration};
 
@@ -16,6 +16,8 @@ pub(in crate::peer) struct Burst {
     lifetime: Duration,
     floods: VecDeque<Flood>,
     pub(super) expired: u64,
+    /// Copies that went out late, or were dropped.
+    pub(super) late: u64,
 }
 
 /// One train on its way to all its targets.
@@ -24,13 +26,20 @@ struct Flood {
     train: Train,
     remaining: SlotSet,
     cursor: Slot,
+    late_from: Instant,
     expires: Instant,
+}
+
+impl Flood {
+    fn copies(&self) -> u64 {
+        (self.train.len() * self.remaining.len()) as u64
+    }
 }
 
 impl Burst {
     /// Trains older than `lifetime` are not sent: nobody could play them.
     pub(super) const fn new(own: Slot, lifetime: Duration) -> Self {
-        Self { first: own, lifetime, floods: VecDeque::new(), expired: 0 }
+        Self { first: own, lifetime, floods: VecDeque::new(), expired: 0, late: 0 }
     }
 
     pub(super) fn push(&mut self, now: Instant, train: Train, targets: SlotSet) {
@@ -40,8 +49,8 @@ impl Burst {
         if self.floods.len() == FLOODS_MAX {
             self.drop_oldest();
         }
-        let expires = now + self.lifetime;
-        self.floods.push_back(Flood { train, remaining: targets, cursor: self.first, expires });
+        let (late_from, expires) = (now + LATE, now + self.lifetime);
+        self.floods.push_back(Flood { train, remaining: targets, cursor: self.first, late_from, expires });
     }
 
     pub(super) fn forget(&mut self, slot: Slot) {
@@ -64,11 +73,19 @@ impl Burst {
         let flood = self.floods.get_mut(index)?;
         flood.remaining.remove(target);
         flood.cursor = target;
+        if flood.late_from < now {
+            self.late += flood.train.len() as u64;
+        }
         let train = flood.train.clone();
         if flood.remaining.is_empty() {
             self.floods.remove(index);
         }
         Some((target, train))
+    }
+
+    /// Copies that are late and still to go out.
+    pub(super) fn overdue(&self, now: Instant) -> u64 {
+        self.floods.iter().filter(|flood| flood.late_from < now).map(Flood::copies).sum()
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -77,7 +94,8 @@ impl Burst {
 
     fn drop_oldest(&mut self) {
         if let Some(flood) = self.floods.pop_front() {
-            self.expired += (flood.train.len() * flood.remaining.len()) as u64;
+            self.expired += flood.copies();
+            self.late += flood.copies();
         }
     }
 }
