@@ -5,6 +5,7 @@
 //! Nothing here reads a clock or a source of entropy: a seed replays a run, delivery by delivery, and [`TraceHash`] proves it.
 
 mod links;
+mod mischief;
 mod network;
 mod oracle;
 mod queue;
@@ -16,6 +17,7 @@ mod trace;
 mod world;
 
 pub use links::{Fault, NodeId};
+pub use mischief::{Lie, Withholds};
 pub use network::{Latency, Loss, NetworkConfig, Place, Uplink, serialisation};
 pub use oracle::{Oracle, PeerView};
 pub use queue::Queue;

@@ -3,6 +3,7 @@
 
 use crate::{
     Rng,
+    mischief::Mischief,
     network::{NetworkConfig, Place, Uplink},
     oracle::Oracle,
     queue::Queue,
@@ -210,6 +211,7 @@ pub(crate) struct Shared {
     pub(crate) control_bytes: u64,
     pub(crate) control_messages: u64,
     pub(crate) datagrams_lost: u64,
+    pub(crate) mischief: Mischief,
     scratch: BytesMut,
 }
 
@@ -226,6 +228,7 @@ impl Shared {
             control_bytes: 0,
             control_messages: 0,
             datagrams_lost: 0,
+            mischief: Mischief::default(),
             scratch: BytesMut::new(),
         }
     }
@@ -287,6 +290,20 @@ impl Links for Port<'_> {
         let Some(end) = self.table.get_mut(link).filter(|end| end.state == EndState::Open) else {
             return SendReport::default();
         };
+        let (from, to) = (self.node, end.to);
+        if shared.places.get(from.index()).is_some_and(|place| place.splitter) {
+            shared.mischief.on_turn(train);
+        }
+        let withheld;
+        let train = if shared.mischief.withholds(from) {
+            withheld = shared.mischief.sent(from, to, train, || shared.rng.chance(0.5));
+            if withheld.is_empty() {
+                return SendReport::default();
+            }
+            &withheld
+        } else {
+            train
+        };
         shared.oracle.on_send(now, self.node, end.to, train, &shared.streams);
         let overhead = u64::from(shared.config.packet_overhead_bytes);
         let (mut sent, mut lost) = (now, 0_usize);
@@ -331,6 +348,9 @@ impl Links for Port<'_> {
     fn send_control(&mut self, _: Instant, link: LinkId, message: &Control) {
         let shared = &mut *self.shared;
         let Some(end) = self.table.get_mut(link).filter(|end| end.state == EndState::Open) else { return };
+        let own = shared.oracle.view(self.node).and_then(|view| view.slot);
+        let said = shared.mischief.said(self.node, own, message);
+        let message = said.as_ref().unwrap_or(message);
         shared.scratch.clear();
         message.encode(&mut shared.scratch);
         let bytes = shared.scratch.len() as u64 + u64::from(shared.config.packet_overhead_bytes);

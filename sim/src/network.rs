@@ -154,6 +154,11 @@ impl Uplink {
         Self { bits_per_second, busy_until: Instant::ORIGIN, bytes_sent: 0, spent: false }
     }
 
+    /// Changes the rate for what is sent from now on.
+    pub const fn set_rate(&mut self, bits_per_second: u64) {
+        self.bits_per_second = Some(bits_per_second);
+    }
+
     /// Puts a packet into the queue and says when its last bit has left.
     pub fn send(&mut self, now: Instant, bytes: u64) -> Instant {
         self.bytes_sent += bytes;

@@ -4,6 +4,7 @@
 mod buffer;
 mod churn;
 mod delivery;
+mod fairness;
 mod join;
 mod lab;
 mod loss;
@@ -138,6 +139,18 @@ pub const ALL: &[Scenario] = &[
         aliases: &[],
         about: "members that alter what they relay, a tenth and a third of the team: nothing played, everybody expelled",
         run: recovery::poison,
+    },
+    Scenario {
+        name: "free-riders",
+        aliases: &["e16"],
+        about: "members that relay nothing or half, a tenth of the team at 5 % loss: expelled in time, and nobody else",
+        run: fairness::free_riders,
+    },
+    Scenario {
+        name: "honest",
+        aliases: &[],
+        about: "members that do what they can under loss, liars, thin uplinks and dead first hops: nobody expelled",
+        run: fairness::honest,
     },
     Scenario {
         name: "crashes",

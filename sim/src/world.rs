@@ -6,6 +6,7 @@ mod step;
 use crate::{
     Rng,
     links::{End, EndState, Event, Fault, NodeId, Shared, Table},
+    mischief::{Lie, Withholds},
     network::{NetworkConfig, Uplink},
     oracle::{Oracle, PeerView},
     stream::{ChunkRecord, Sender, StreamSpec, Streams},
@@ -213,6 +214,23 @@ impl World {
     /// From now on a peer alters the chunks that it relays: those of every second run of `period_chunks` numbers.
     pub fn poison(&mut self, node: NodeId, period_chunks: u64) {
         self.poisoners.insert(node, Poisoner { period_chunks: period_chunks.max(1), first: None });
+    }
+
+    /// Gives a node another uplink, in bits a second.
+    pub fn set_uplink(&mut self, node: NodeId, bits_per_second: u64) {
+        if let Some(node) = self.nodes.get_mut(node.index()) {
+            node.uplink.set_rate(bits_per_second);
+        }
+    }
+
+    /// From now on a peer withholds some of what it should relay.
+    pub fn withhold(&mut self, node: NodeId, what: Withholds) {
+        self.shared.mischief.withhold(node, what);
+    }
+
+    /// From now on a peer says what is not so.
+    pub fn lie(&mut self, node: NodeId, lie: Lie) {
+        self.shared.mischief.lie(node, lie);
     }
 
     /// When the first chunk that this peer altered reached somebody.
