@@ -51,7 +51,7 @@ pub(super) fn free_riders(seed: u64, size: Size, report: &mut Report) {
         report.near(&format!("{name}: expelled"), times.len() as f64, riders.len() as f64, 0.0);
         report.at_most(
             &format!("{name}: the last one out after, s"),
-            times.last().copied().unwrap_or(f64::MAX),
+            times.last().copied().unwrap_or(f64::INFINITY),
             within_s,
         );
         report.at_most(&format!("{name}: honest members that lost their seats"), seats as f64, 0.0);

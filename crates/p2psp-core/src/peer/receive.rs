@@ -112,6 +112,12 @@ impl Peer {
                 self.stats.chunks_unexpected += 1;
                 continue;
             };
+            // A turn of parity is as much a sign of life as one of chunks: an origin may have several of them in a row.
+            if let (Right::Origin, false, false, Some(seat)) =
+                (right, leaving, matches!(datagram, Datagram::Chunk(_)), self.seat.as_mut())
+            {
+                seat.watch.on_chunk(now, datagram.origin());
+            }
             // The published rule is clocked by every reception, a late or second copy too.
             sorted.received += 1;
             let is_fresh = match &datagram {

@@ -46,7 +46,7 @@ impl Watch {
         has_stood_still
     }
 
-    /// A first copy of a chunk of this origin came.
+    /// A first copy of a chunk of this origin came, or parity or a manifest from it.
     pub(super) fn on_chunk(&mut self, now: Instant, origin: Slot) {
         self.on_flow(now);
         if self.heard.len() <= origin.index() {

@@ -46,6 +46,12 @@ const SETTLING: Duration = Duration::from_secs(2);
 /// late and 250 ms between two witnesses.
 const JUDGE_AFTER: Duration = Duration::from_millis(850);
 const SPOKEN_PERCENT: u32 = 90;
+/// Its origin has so long to speak of a turn itself: who was held up for a moment owns up to it by then ...
+const OWN_WORD_AFTER: Duration = Duration::from_millis(1_500);
+/// ... and who is heard so long after it and says nothing has nothing to say ...
+const OWN_WORD_SPAN: Duration = Duration::from_millis(1_000);
+/// ... but of whom nothing is heard at all may be dead, and dead members are no free riders. The turn is forgotten then.
+const FORGET_AFTER: Duration = Duration::from_secs(4);
 /// Turns are looked at no more often than this.
 const LOOK_SPAN: Duration = Duration::from_millis(25);
 /// Turns under judgement: those of one second at 60 Mb/s. One more drops the oldest, unjudged.
@@ -81,6 +87,8 @@ const OFFENDER_SHARE: f64 = 0.5;
 pub(super) enum Ruling {
     /// Takes turns and does not pass them on: out.
     Expel(Slot),
+    /// Its turns are over and it has said nothing since: it may be dead.
+    Ask(Slot),
     /// Its turns do not reach the others, for whatever reason: none for a while, and how often that was before.
     Rest(Slot, u32),
 }
@@ -103,6 +111,8 @@ pub(super) struct Fairness {
 struct Account {
     settled: Instant,
     weight: u32,
+    /// When it last said anything.
+    heard: Instant,
     sensitivity: f64,
     /// Share of the others' chunks that it says it misses.
     misses: f64,
@@ -137,8 +147,8 @@ struct Heard {
     spoken: SlotSet,
     weight: u32,
     missed: u32,
-    /// What its origin says itself: it had it in time. An origin that says nothing had.
-    had: bool,
+    /// What its origin says itself: it had it in time.
+    had: Option<bool>,
 }
 
 impl Fairness {
@@ -149,6 +159,7 @@ impl Fairness {
         let account = Account {
             settled: now + SETTLING,
             weight: if config.monitors.contains(&peer) { MONITOR_WEIGHT } else { 1 },
+            heard: now,
             sensitivity: if is_offender { OFFENDER_SHARE } else { 1.0 },
             misses: 0.0,
             last_turn: None,
@@ -195,7 +206,7 @@ impl Fairness {
         if self.turns.len() == TURNS_MAX {
             self.turns.pop_front();
         }
-        let heard = Heard { spoken: SlotSet::EMPTY, weight: 0, missed: 0, had: true };
+        let heard = Heard { spoken: SlotSet::EMPTY, weight: 0, missed: 0, had: None };
         let chunks = vec![heard; chunks];
         self.turns.push_back(Turn {
             origin,
@@ -206,6 +217,13 @@ impl Fairness {
             chunks,
             is_judged: false,
         });
+    }
+
+    /// A member says something, whatever it is.
+    pub(super) fn on_heard(&mut self, now: Instant, slot: Slot) {
+        if let Some(account) = self.members.get_mut(&slot) {
+            account.heard = now;
+        }
     }
 
     /// A member says what came to it, and what it owes.
@@ -223,7 +241,7 @@ impl Fairness {
             let place = usize::try_from(number.since(turn.first)).unwrap_or(usize::MAX);
             let Some(heard) = turn.chunks.get_mut(place).filter(|_| turn.first <= number) else { continue };
             if turn.origin == from {
-                heard.had = came;
+                heard.had = Some(came);
                 continue;
             }
             of_others += 1;
@@ -245,8 +263,10 @@ impl Fairness {
 
     /// When turns are looked at next.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let oldest = self.turns.front()?.given + JUDGE_AFTER;
-        Some(if self.is_news { oldest.min(self.looked + LOOK_SPAN) } else { oldest })
+        let oldest = self.turns.front()?;
+        let waits = [JUDGE_AFTER, OWN_WORD_AFTER, FORGET_AFTER].map(|wait| oldest.given + wait);
+        let next = waits.into_iter().find(|at| *at > self.looked).unwrap_or(self.looked);
+        Some(if self.is_news { next.min(self.looked + LOOK_SPAN) } else { next })
     }
 
     /// Judges the turns of which enough was said, if it is time to look.
@@ -259,9 +279,16 @@ impl Fairness {
         let team = self.shares();
         let mut rulings = Vec::new();
         for turn in self.turns.iter_mut().filter(|turn| !turn.is_judged) {
-            if turn.is_due(now) {
+            let Some(account) = self.members.get_mut(&turn.origin).filter(|_| turn.is_due(now)) else {
+                continue;
+            };
+            if turn.has_own_word() || turn.given + OWN_WORD_AFTER <= now {
+                if !turn.has_own_word() && account.heard < turn.given + OWN_WORD_SPAN {
+                    rulings.push(Ruling::Ask(turn.origin));
+                    turn.is_judged = turn.given + FORGET_AFTER <= now;
+                    continue;
+                }
                 turn.is_judged = true;
-                let Some(account) = self.members.get_mut(&turn.origin) else { continue };
                 let baseline = median_of_others(&team, account.missed);
                 rulings.extend(account.judge(turn, baseline));
             }
@@ -295,6 +322,11 @@ impl Turn {
         self.first.plus(self.chunks.len() as u64)
     }
 
+    /// Whether its origin has spoken of all of it.
+    fn has_own_word(&self) -> bool {
+        self.chunks.iter().all(|heard| heard.had.is_some())
+    }
+
     /// Whether enough was said, or waited.
     fn is_due(&self, now: Instant) -> bool {
         let is_told = |heard: &Heard| heard.weight * 100 >= self.electorate * SPOKEN_PERCENT;
@@ -317,8 +349,8 @@ impl Account {
             return None;
         }
         let is_lame = all.is_missed(turn.weightiest, 0.0, LAME_SHARE.max(baseline + LAME_EXCESS));
-        // What the origin never had is the first hop's loss, and what it owned up to costs it turns: neither is guilt.
-        let owed = Pool::of(told.iter().copied().filter(|heard| heard.had));
+        // What the origin says it never had is the first hop's loss, and what it owned up to costs it turns: neither is guilt.
+        let owed = Pool::of(told.iter().copied().filter(|heard| heard.had != Some(false)));
         let excused = self.credit.min(owed.missed);
         let may_judge = owed.share().is_some() && self.misses <= CUT_OFF_SHARE;
         if may_judge {

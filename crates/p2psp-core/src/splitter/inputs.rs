@@ -33,8 +33,11 @@ impl Splitter {
             return self.violation(now, link, "too many control messages");
         }
         let slot = self.members.slot_of_link(link);
-        if let Some(slot) = slot.filter(|slot| self.probes.on_heard(*slot)) {
-            self.on_lives(now, slot);
+        if let Some(slot) = slot {
+            self.fairness.on_heard(now, slot);
+            if self.probes.on_heard(slot) {
+                self.on_lives(now, slot);
+            }
         }
         match (message, slot) {
             (Control::Join(join), None) => self.on_join(now, link, &join),
@@ -250,7 +253,9 @@ impl Splitter {
             if member.doubts.len() < quorum {
                 continue;
             }
-            let is_silenced = member.silenced_until <= now && room > 0;
+            // Where turns are judged, who has just answered is judged by them.
+            let is_judged = self.generations.is_some() && self.probes.has_answered(now, *origin);
+            let is_silenced = member.silenced_until <= now && room > 0 && !is_judged;
             self.probes.doubt(now, *origin, is_silenced);
             if is_silenced {
                 room -= 1;

@@ -76,6 +76,7 @@ impl Probes {
         self.measure(now, slot);
         let Some(pulse) = self.pulses.get_mut(&slot) else { return };
         if pulse.is_doubted && now.since(pulse.began) < REST {
+            pulse.is_silenced |= is_silenced;
             return;
         }
         pulse.began = now;
@@ -89,6 +90,13 @@ impl Probes {
     pub(super) fn on_heard(&mut self, slot: Slot) -> bool {
         let Some(pulse) = self.pulses.get_mut(&slot).filter(|pulse| pulse.is_doubted) else { return false };
         pulse.next.take().is_some() && pulse.is_silenced
+    }
+
+    /// Whether it was asked lately, and lives.
+    pub(super) fn has_answered(&self, now: Instant, slot: Slot) -> bool {
+        let has_answered =
+            |pulse: &Pulse| pulse.is_doubted && pulse.next.is_none() && now.since(pulse.began) < REST;
+        self.pulses.get(&slot).is_some_and(has_answered)
     }
 
     /// An answer came. One that nobody waits for says nothing about time.
@@ -169,9 +177,11 @@ mod tests {
         assert!(probes.on_heard(slot(4)), "its turns are given back");
         assert!(!probes.on_heard(slot(4)), "once");
         for wait in [200, 1_000, 1_999] {
+            assert!(probes.has_answered(NOW + Duration::from_millis(wait), slot(4)), "{wait} ms");
             probes.doubt(NOW + Duration::from_millis(wait), slot(4), true);
             assert_eq!(probes.deadline(), None, "{wait} ms");
         }
+        assert!(!probes.has_answered(NOW + REST, slot(4)));
         probes.doubt(NOW + REST, slot(4), false);
         assert_eq!(probes.deadline(), Some(NOW + REST));
     }

@@ -71,6 +71,20 @@ fn a_free_rider_is_expelled() {
     assert!(is_back, "{:?}", lab.splitter_events.last());
 }
 
+/// Who dies while it owns turns is dead, not expelled: its key may come back at once.
+#[test]
+fn a_crash_is_no_guilt() {
+    let mut lab = team();
+    lab.wires.dead.push(2);
+    lab.stream(600, CHUNK, 50);
+    let stats = lab.splitter.stats();
+    assert_eq!((stats.free_riders, stats.crashes, usize::from(stats.members)), (0, 1, PEERS - 1));
+    join(&mut lab, LinkId(9_000), 2);
+    let is_back =
+        matches!(lab.splitter_events.last(), Some(SplitterEvent::Joined { peer, .. }) if *peer == key(2));
+    assert!(is_back, "{:?}", lab.splitter_events.last());
+}
+
 /// Where a twentieth of everything is lost, and where nothing is, nobody is taken for a free rider or sent to rest.
 #[test]
 fn the_honest_keep_their_seats() {

@@ -229,7 +229,7 @@ fn voices_are_counted() {
     let mut bench = Bench::new(12, 0);
     for _ in 0..50 {
         bench.fairness.on_turn(bench.now, slot(0), number(bench.next), 1);
-        for (voice, came) in [(1, false), (2, true), (3, true), (4, true), (5, true), (6, true)] {
+        for (voice, came) in [(0, true), (1, false), (2, true), (3, true), (4, true), (5, true), (6, true)] {
             for _ in 0..10 {
                 bench.fairness.on_witness(slot(voice), &Witness::new(number(bench.next), [came], 0));
             }
@@ -249,6 +249,32 @@ fn voices_are_counted() {
     assert_eq!(bench.turns(u64::try_from(turns).unwrap(), 0, 0, |_, voice, _| voice < 7), []);
 }
 
+/// Of whom nothing is heard after its turns may be dead: it is asked for, and never expelled. Who is heard, and says nothing of its
+/// turns, is judged a little later.
+#[test]
+fn the_dead_are_no_free_riders() {
+    for lives in [false, true] {
+        let mut bench = Bench::new(64, 0);
+        bench.turns(20, 7, 0, |_, _, _| true);
+        let mut rulings = Vec::new();
+        for _ in 0..20 {
+            let first = number(bench.next);
+            bench.next += 2;
+            bench.fairness.on_turn(bench.now, slot(7), first, 2);
+            for voice in (0..64).filter(|voice| *voice != 7) {
+                bench.fairness.on_witness(slot(voice), &Witness::new(first, [false, false], 0));
+            }
+            if lives {
+                bench.fairness.on_heard(bench.now, slot(7));
+            }
+            rulings.extend(bench.fairness.judge(bench.now + Duration::from_millis(100)));
+            bench.now = bench.now + ROUND;
+        }
+        assert_eq!(rulings.contains(&Ruling::Expel(slot(7))), lives, "{rulings:?}");
+        assert_eq!(rulings.contains(&Ruling::Ask(slot(7))), !lives, "{rulings:?}");
+    }
+}
+
 /// Turns that nobody speaks of are forgotten, one more than fit drops the oldest, and so it is with expelled keys. What is said of
 /// unknown chunks means nothing.
 #[test]
@@ -263,7 +289,8 @@ fn memory_is_bounded() {
         bench.fairness.on_witness(slot(1), &Witness::new(number(first), [false; 2_048], u32::MAX));
         bench.fairness.on_witness(slot(400), &Witness::new(number(first), [false; 2_048], u32::MAX));
     }
-    assert_eq!(bench.fairness.judge(bench.now + Duration::from_secs(1)), []);
+    let later = bench.now + Duration::from_secs(5);
+    assert!(bench.fairness.judge(later).iter().all(|ruling| *ruling == Ruling::Ask(slot(0))));
     assert_eq!((bench.fairness.turns.len(), bench.fairness.deadline()), (0, None));
     for n in 0..=u16::try_from(OFFENDERS_MAX).unwrap() {
         bench.fairness.remember(bench.now + Duration::from_millis(n.into()), key(n));
