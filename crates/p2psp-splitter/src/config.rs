@@ -1,6 +1,6 @@
 //! What an operator may choose about a splitter, with the defaults and their reasons.
 
-use p2psp_core::{ParityPolicy, Protection};
+use p2psp_core::{FairnessConfig, ParityPolicy, Protection};
 use p2psp_media::{
     ingest::{IngestOptions, Source},
     testcard::{TestCard, TestCardConfig},
@@ -62,6 +62,8 @@ pub struct Config {
     /// there are never fewer than a turn has, unless zero, which sends none. None go without manifests. Default: `None`, as many
     /// as the members' losses ask for.
     pub parity_chunks: Option<u8>,
+    /// How members that do not do their share are dealt with. Default: no monitors, bans of ten minutes.
+    pub fairness: FairnessConfig,
     /// Most members. Default 128.
     pub team_size_max: u16,
     /// Most that it sends, all links together. Default 100 Mb/s.
@@ -129,6 +131,7 @@ impl Config {
             advertise: Vec::new(),
             integrity: Integrity::default(),
             parity_chunks: None,
+            fairness: FairnessConfig::new(),
             team_size_max: 128,
             uplink_bits_per_s: 100_000_000,
             on_end: OnEnd::default(),

@@ -61,12 +61,14 @@ impl Running {
         let (team_sender, team) = watch::channel(Team::default());
         let mut events = Events::new(team_sender);
         let (team_size_max, protection) = (config.team_size_max, config.protection());
+        let fairness = config.fairness.clone();
         let (handle, driver) = node.start(
             move |now, clock| {
                 let epoch_unix_us = clock.origin_unix_us().saturating_add(now.as_micros());
                 let mut splitter_config = SplitterConfig::new(channel, epoch, epoch_unix_us);
                 splitter_config.team_size_max = team_size_max;
                 splitter_config.protection = protection;
+                splitter_config.fairness = fairness;
                 Splitter::new(splitter_config, now)
             },
             move |event| events.on_event(event),

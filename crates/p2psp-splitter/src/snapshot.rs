@@ -79,6 +79,10 @@ pub struct Snapshot {
     pub complaints_total: u64,
     /// Members expelled.
     pub expulsions_total: u64,
+    /// Of these, those that took turns and did not pass them on.
+    pub free_riders_total: u64,
+    /// Times that a member got no turns for a while, because its turns did not reach the others.
+    pub rests_total: u64,
     /// Malformed input.
     pub malformed_total: u64,
     /// Links hung up for breaking a rule.
@@ -204,6 +208,8 @@ impl Snapshot {
             reported_missing_chunks_total: 0,
             complaints_total: 0,
             expulsions_total: 0,
+            free_riders_total: 0,
+            rests_total: 0,
             malformed_total: 0,
             violations_total: 0,
             next_number: 0,
@@ -251,6 +257,8 @@ impl Snapshot {
             reported_missing_chunks_total: stats.chunks_reported_missing,
             complaints_total: stats.complaints,
             expulsions_total: stats.expulsions,
+            free_riders_total: stats.free_riders,
+            rests_total: stats.rested,
             malformed_total: stats.malformed,
             violations_total: stats.violations,
             next_number: stats.next_number.get(),

@@ -81,6 +81,19 @@ pub(crate) struct SplitterArgs {
     /// 0 sends none [default: 2 to 16, by the losses that the peers report]
     #[arg(long, value_name = "CHUNKS", env = "P2PSP_SPLITTER_PARITY", help_heading = "Team")]
     pub(crate) parity: Option<u8>,
+    /// Key of a peer that you run to watch the team: in a verdict on a free rider its word counts double; may be given more
+    /// than once [default: none]
+    #[arg(
+        long,
+        value_name = "PEER",
+        env = "P2PSP_SPLITTER_MONITOR",
+        value_delimiter = ',',
+        help_heading = "Team"
+    )]
+    pub(crate) monitor: Option<Vec<String>>,
+    /// How long a peer that was expelled gets no seat [default: 10m]
+    #[arg(long, value_name = "DURATION", env = "P2PSP_SPLITTER_BAN", help_heading = "Team")]
+    pub(crate) ban: Option<Span>,
     /// Most that this machine sends, all links together [default: 100M]
     #[arg(long, value_name = "BITRATE", env = "P2PSP_SPLITTER_UPLINK", help_heading = "Team")]
     pub(crate) uplink: Option<BitRate>,

@@ -46,6 +46,10 @@ pub(crate) fn splitter(
         Integrity::None => p2psp_splitter::Integrity::None,
     };
     config.parity_chunks = args.parity;
+    let monitors = args.monitor.iter().flatten().map(|key| key.trim().parse());
+    config.fairness.monitors =
+        monitors.collect::<Result<_, _>>().map_err(|error| value("monitor", &error))?;
+    set(&mut config.fairness.ban, args.ban.map(|ban| ban.0));
     config.on_end = match args.on_end.unwrap_or_default() {
         OnEnd::Exit => p2psp_splitter::OnEnd::Exit,
         OnEnd::Wait => p2psp_splitter::OnEnd::Wait,
@@ -174,6 +178,7 @@ impl Defaults {
             team_size: Some(config.team_size_max),
             integrity: Some(Integrity::default()),
             parity: config.parity_chunks,
+            ban: Some(Span(config.fairness.ban)),
             uplink: Some(crate::units::BitRate(config.uplink_bits_per_s)),
             grace: Some(Span(config.grace)),
             ..SplitterArgs::default()

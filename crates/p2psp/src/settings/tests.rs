@@ -35,6 +35,16 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
     assert_eq!((config.team_size_max, config.listen), (9, "0.0.0.0:4480".parse().unwrap()));
 }
 
+/// Monitors are named by their keys, in the file as a list.
+#[test]
+fn monitors_are_keys() {
+    let key = p2psp_wire::PeerId::new([7; 32]);
+    let text = format!("[splitter]\nmonitor = [\"{key}\"]\nban = \"2m\"\n");
+    let config = resolve::splitter(&file(&text).unwrap().splitter, Identity::generate()).unwrap();
+    assert_eq!(config.fairness.monitors.into_iter().collect::<Vec<_>>(), [key]);
+    assert_eq!(config.fairness.ban, std::time::Duration::from_secs(120));
+}
+
 /// Switches can be turned off again where the file turned them on.
 #[test]
 fn switches_go_both_ways() {
@@ -171,6 +181,7 @@ fn settings_that_do_not_fit_are_named() {
         (&["--input", "push:127.0.0.1:0", "--user", "x"], "user", "needs a password"),
         (&["--team-size", "513"], "team_size", "1 to 512"),
         (&["--parity", "17"], "parity", "0 to 16"),
+        (&["--monitor", "nobody"], "monitor", "52"),
         (&["--advertise", "nowhere"], "advertise", "host:port"),
     ] {
         let error = resolve::splitter(&flags(words), Identity::generate()).unwrap_err().to_string();
