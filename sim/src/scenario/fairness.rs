@@ -57,11 +57,33 @@ pub(super) fn free_riders(seed: u64, size: Size, report: &mut Report) {
         report.at_most(&format!("{name}: honest members that lost their seats"), seats as f64, 0.0);
         report.world(&mut lab.world);
     }
+    excuses(seed, peers, report);
+}
+
+/// A tenth that relays nothing and has an excuse: each keeps its seat, and has no turns.
+fn excuses(seed: u64, peers: usize, report: &mut Report) {
+    for (name, lie) in [("says that it is late", Lie::Late), ("says that it had no turn", Lie::Nothing)] {
+        let mut lab = team(seed, peers, LOSS, |_| UPLINK);
+        lab.run_to(PEACE);
+        let (riders, honest) = lab.peers.split_at(peers / 10);
+        for rider in riders {
+            lab.world.withhold(*rider, Withholds::All);
+            lab.world.lie(*rider, lie);
+        }
+        lab.world.run_for(Duration::from_secs(5));
+        let left =
+            |nodes: &[NodeId]| nodes.iter().filter(|node| lab.world.view(**node).left.is_some()).count();
+        let (expelled, seats) = (left(riders), left(honest));
+        let rested = lab.world.splitter_stats(lab.team).rested;
+        report.near(&format!("{name}: given a rest"), rested as f64, riders.len() as f64, 0.0);
+        report.at_most(&format!("{name}: seats lost"), (expelled + seats) as f64, 0.0);
+        report.world(&mut lab.world);
+    }
 }
 
 /// Members that do what they can, in teams where that is not much: all keep their seats.
 pub(super) fn honest(seed: u64, size: Size, report: &mut Report) {
-    let (peers, seconds) = if size == Size::Full { (64, 60) } else { (16, 12) };
+    let (peers, seconds) = if size == Size::Full { (64, 60) } else { (16, 8) };
     let run = |lab: &mut Lab| lab.world.run_for(Duration::from_secs(seconds));
     for (name, loss) in [
         ("5 %", LOSS),

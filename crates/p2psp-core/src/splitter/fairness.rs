@@ -126,6 +126,8 @@ struct Account {
     half: Cusum,
     lame: Cusum,
     rests: u32,
+    /// Turns given before do not count towards the next rest.
+    rested: Instant,
 }
 
 /// A turn under judgement.
@@ -170,6 +172,7 @@ impl Fairness {
             half: Cusum::new(HONEST, HALF),
             lame: Cusum::new(LAME_HONEST, LAME_GUILTY),
             rests: 0,
+            rested: now,
         };
         self.members.insert(slot, account);
     }
@@ -290,7 +293,7 @@ impl Fairness {
                 }
                 turn.is_judged = true;
                 let baseline = median_of_others(&team, account.missed);
-                rulings.extend(account.judge(turn, baseline));
+                rulings.extend(account.judge(now, turn, baseline));
             }
         }
         while self.turns.front().is_some_and(|turn| turn.is_judged) {
@@ -336,7 +339,7 @@ impl Turn {
 
 impl Account {
     /// One more turn of this member's is over.
-    fn judge(&mut self, turn: &Turn, baseline: f64) -> Option<Ruling> {
+    fn judge(&mut self, now: Instant, turn: &Turn, baseline: f64) -> Option<Ruling> {
         // Of a turn that half of those who may speak say nothing about, nothing is known.
         let is_told =
             |heard: &&Heard| heard.spoken.len() >= VOICES_MIN && heard.weight * 2 >= turn.electorate;
@@ -364,11 +367,12 @@ impl Account {
         }
         // Who is half convicted gets its turns until the verdict: a rest would put it off.
         let is_on_trial = self.full.score().max(self.half.score()) * 2.0 >= self.pace.threshold();
-        if self.lame.add(is_lame) < LAME_THRESHOLD || is_on_trial {
+        if turn.given < self.rested || self.lame.add(is_lame) < LAME_THRESHOLD || is_on_trial {
             return None;
         }
         self.lame.reset();
         self.rests += 1;
+        self.rested = now;
         Some(Ruling::Rest(turn.origin, self.rests - 1))
     }
 }
