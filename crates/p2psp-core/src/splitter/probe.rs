@@ -71,6 +71,18 @@ impl Probes {
         });
     }
 
+    /// It is asked once whether it lives, and nothing follows when it says nothing.
+    pub(super) fn ask(&mut self, now: Instant, slot: Slot) {
+        self.measure(now, slot);
+        let Some(pulse) = self.pulses.get_mut(&slot).filter(|pulse| pulse.next.is_none()) else { return };
+        if now.since(pulse.began) >= REST {
+            pulse.began = now;
+            pulse.is_doubted = false;
+            pulse.sent = 0;
+            pulse.next = Some(now);
+        }
+    }
+
     /// Enough members miss it, and its turns were taken away for that or not.
     pub(super) fn doubt(&mut self, now: Instant, slot: Slot, is_silenced: bool) {
         self.measure(now, slot);
@@ -213,6 +225,23 @@ mod tests {
         assert!(matches!(probes.step(late), Some(Step::Ask(..))));
         assert_eq!(probes.step(late), None);
         assert_eq!(probes.deadline(), Some(late + Duration::from_millis(120)));
+    }
+
+    /// Who is asked on nobody's doubt is asked once in a while, and is never found dead by it.
+    #[test]
+    fn a_question_has_no_end() {
+        let mut probes = Probes::default();
+        probes.ask(NOW, slot(4));
+        assert_eq!(run(&mut probes, Duration::from_secs(60)), [(0, Step::Ask(slot(4), 1))]);
+        for (wait, expected) in [(1_999, None), (2_000, Some(Step::Ask(slot(4), 2))), (2_001, None)] {
+            let now = NOW + Duration::from_millis(wait);
+            probes.ask(now, slot(4));
+            assert_eq!(probes.step(now), expected, "{wait} ms");
+        }
+        probes.doubt(NOW + REST + REST, slot(4), false);
+        assert!(
+            run(&mut probes, Duration::from_secs(60)).iter().any(|(_, step)| *step == Step::Dead(slot(4)))
+        );
     }
 
     /// Who is gone is asked nothing.

@@ -37,7 +37,7 @@ impl Splitter {
                         self.expel(now, slot);
                     }
                 }
-                Ruling::Ask(slot) => self.probes.doubt(now, slot, false),
+                Ruling::Ask(slot) => self.probes.ask(now, slot),
                 Ruling::Rest(slot, before) => {
                     let has_room = self.silence_room(now) > 0;
                     if let Some(member) = self.members.get_mut(slot).filter(|_| has_room) {
