@@ -81,13 +81,13 @@ pub enum Control {
         /// How many of them were rebuilt, pulled or lost; no more than `chunks_due`.
         chunks_missing: u32,
     },
-    /// Peer to splitter: what a teammate sent as a chunk is not what the manifest lists (R-FAIR-1).
+    /// Peer to splitter: what a teammate sent as a chunk is not what the channel's key signed (R-FAIR-1).
     Complaint {
         /// The teammate.
         accused: Slot,
         /// Which chunk it claimed to be.
         number: ChunkNumber,
-        /// Of the shard that came.
+        /// Of the datagram that came, header included.
         hash: Hash,
     },
     /// Splitter to peer: answer at once (R-CRASH-5).

@@ -162,7 +162,7 @@ impl Peer {
         let splitter = self.life.splitter_link();
         let slot = self.seat.as_ref().and_then(|seat| seat.team.slot_of_link(link));
         if let (Some(splitter), Some(accused), Some(chunk)) = (splitter, slot, evidence) {
-            let (number, hash) = (chunk.number(), protect::hash_chunk(&chunk));
+            let (number, hash) = (chunk.number(), protect::hash_evidence(&chunk));
             self.send(splitter, Control::Complaint { accused, number, hash });
         }
         if let Some(peer) = self.links.get(&link).map(|link| link.peer).filter(|_| splitter != Some(link)) {

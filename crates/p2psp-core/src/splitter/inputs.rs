@@ -3,7 +3,7 @@
 use super::{
     LINK_TIMEOUT, Splitter, SplitterEvent, admission, give::Held, members::Member, members::WEIGHT_DEFAULT,
 };
-use crate::{CloseCode, Instant, LinkDown, LinkId, Output, SlotSet, serve::Shelf};
+use crate::{CloseCode, Instant, LinkDown, LinkId, Output, SlotSet, protect};
 use p2psp_wire::{
     ChunkNumber, Control, DepartureReason, GoodbyeReason, Hash, Integrity, Join, PROTOCOL_REVISION, PeerId,
     Refuse, RefuseReason, Slot, Welcome,
@@ -151,8 +151,8 @@ impl Splitter {
         self.hang_up(link, CloseCode::Refused);
     }
 
-    /// A member holds what another sent it for false. The evidence can be wrong in one way only that shows: it is the true
-    /// chunk's hash.
+    /// A member holds what another sent it for false. The evidence can be wrong in one way only that shows: it is the hash of the
+    /// chunk as it went out.
     fn on_complaint(
         &mut self,
         now: Instant,
@@ -161,18 +161,13 @@ impl Splitter {
         number: ChunkNumber,
         hash: Hash,
     ) {
-        let shelf = Held { window: &self.window, manifests: &self.manifests };
-        let listed = shelf.manifest_of(number).and_then(|manifest| {
-            let contents = manifest.contents();
-            let place = usize::try_from(number.since(contents.first)).ok()?;
-            contents.hashes.get(place).copied()
-        });
-        if listed == Some(hash) || from == accused {
+        let sent = self.window.get(number).filter(|_| self.generations.is_some()).map(protect::hash_evidence);
+        if sent == Some(hash) || from == accused {
             return self.violation(now, link, "a complaint about what is true");
         }
         self.stats.complaints += 1;
         let members = self.members.ready();
-        if listed.is_some()
+        if sent.is_some()
             && self.members.get(accused).is_some()
             && self.court.on_complaint(now, from, accused, members)
         {

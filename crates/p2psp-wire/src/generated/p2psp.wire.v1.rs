@@ -248,7 +248,7 @@ pub struct Report {
     #[prost(uint32, tag = "2")]
     pub chunks_missing: u32,
 }
-/// Peer to splitter: what this teammate sent me as that chunk is not what the manifest lists (R-FAIR-1).
+/// Peer to splitter: what this teammate sent me as that chunk is not what the channel's key signed (R-FAIR-1).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Complaint {
     /// The teammate's slot.
@@ -257,7 +257,7 @@ pub struct Complaint {
     /// The chunk's number.
     #[prost(uint64, tag = "2")]
     pub number: u64,
-    /// The hash of the shard that came; 16 bytes.
+    /// The hash of the datagram that came, header included; 16 bytes.
     #[prost(bytes = "bytes", tag = "3")]
     pub hash: ::prost::bytes::Bytes,
 }

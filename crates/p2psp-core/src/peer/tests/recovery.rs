@@ -131,6 +131,36 @@ fn poison_is_never_played() {
     assert!(matches!(lab.events(2).last(), Some(PeerEvent::Left(LeftReason::Expelled))));
 }
 
+/// R-FAIR-2: who lies about nothing but a chunk's place in its generation is accused of that, and not of what is true.
+#[test]
+fn a_false_place_is_evidence() {
+    let mut lab = team(8, 4);
+    lab.stream(200, CHUNK, 50);
+    let chunk = played_chunk(&lab, 3, 100);
+    let header = ChunkHeader { position: (chunk.header().position + 1) % 8, ..*chunk.header() };
+    let moved = Chunk::new(header, &chunk.payload()).unwrap();
+    let link = lab.wires.link(SPLITTER, 2);
+    lab.inject(SPLITTER, Input::Control { link, message: complaint(5, &moved) });
+    assert_eq!((lab.splitter.stats().members, lab.splitter.stats().complaints), (8, 1));
+}
+
+fn complaint(accused: u16, evidence: &Chunk) -> Control {
+    Control::Complaint {
+        accused: Slot::new(accused).unwrap(),
+        number: evidence.number(),
+        hash: crate::protect::hash_evidence(evidence),
+    }
+}
+
+fn played_chunk(lab: &Lab, node: usize, number: u64) -> Chunk {
+    let is_chunk =
+        |event: &&PeerEvent| matches!(event, PeerEvent::Play(chunk) if chunk.number().get() == number);
+    let Some(PeerEvent::Play(chunk)) = lab.events(node).iter().find(is_chunk) else {
+        panic!("node {node} has played chunk {number}")
+    };
+    chunk.clone()
+}
+
 /// R-FAIR-4: one member that accuses all others moves nobody, and whose evidence is the true chunk's hash is out itself.
 #[test]
 fn liars_expel_nobody() {
@@ -146,17 +176,8 @@ fn liars_expel_nobody() {
         }
     }
     assert_eq!((lab.splitter.stats().members, lab.splitter.stats().expulsions), (8, 0));
-    let is_chunk =
-        |event: &&PeerEvent| matches!(event, PeerEvent::Play(chunk) if chunk.number().get() == 100);
-    let Some(PeerEvent::Play(chunk)) = lab.events(3).iter().find(is_chunk).cloned() else {
-        panic!("node 3 has played chunk 100")
-    };
-    let message = Control::Complaint {
-        accused: Slot::new(5).unwrap(),
-        number: chunk.number(),
-        hash: crate::protect::hash_chunk(&chunk),
-    };
-    lab.inject(SPLITTER, Input::Control { link, message });
+    let chunk = played_chunk(&lab, 3, 100);
+    lab.inject(SPLITTER, Input::Control { link, message: complaint(5, &chunk) });
     assert!(lab.splitter.roster().all(|(_, peer)| peer != key(2)));
     assert_eq!(lab.splitter.stats().members, 7);
 }
