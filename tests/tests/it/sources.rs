@@ -100,7 +100,7 @@ fn a_server_that_comes_late() {
     drop(connection);
     let (mut connection, _) = publish::accept(&listener).unwrap();
     connection.write_all(b"HTTP/1.0 404 Not Found\r\nContent-Length: 0\r\n\r\n").unwrap();
-    let line = team.splitter.process.wait_log("404", PATIENCE);
+    let line = team.splitter.process.wait_log("answers 404", PATIENCE);
     assert!(line.contains("check the URL"), "{line}");
     team.splitter.process.terminate();
     assert_eq!(place(&source, &player.finish()).played, 0..source.len());
