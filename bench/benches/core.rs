@@ -16,7 +16,11 @@ fn main() {
 }
 
 fn signed(parity_chunks: u8) -> Option<Protection> {
-    Some(Protection { key: signing_key(), parity: ParityPolicy::Fixed(parity_chunks) })
+    Some(Protection { key: signing_key(), signs_chunks: false, parity: ParityPolicy::Fixed(parity_chunks) })
+}
+
+fn each_chunk_signed(parity_chunks: u8) -> Option<Protection> {
+    signed(parity_chunks).map(|protection| Protection { signs_chunks: true, ..protection })
 }
 
 /// Half a second of stream through the whole team: each chunk taken in, dealt, relayed to all, buffered and played by all.
@@ -46,13 +50,23 @@ fn half_second(bencher: Bencher<'_, '_>, peers: u16, protection: Option<Protecti
 /// One generation at the splitter: hashes, parity, a signature, and the datagrams laid out. The argument is its parity chunks.
 #[divan::bench(args = [0, 2, 4, 8, 16])]
 fn splitter_generation_signed(bencher: Bencher<'_, '_>, parity_chunks: u8) {
-    let mut team = Team::new(2, signed(parity_chunks));
+    close(bencher, signed(parity_chunks));
+}
+
+fn close(bencher: Bencher<'_, '_>, protection: Option<Protection>) {
+    let mut team = Team::new(2, protection);
     bencher.counter(ItemsCount::new(1_u8)).bench_local(|| {
         let manifests = team.splitter.stats().manifests_sent;
         while team.splitter.stats().manifests_sent == manifests {
             team.chunk_for_nobody();
         }
     });
+}
+
+/// The same with a signature for each chunk, and two parity chunks.
+#[divan::bench]
+fn splitter_generation_each_chunk_signed(bencher: Bencher<'_, '_>) {
+    close(bencher, each_chunk_signed(2));
 }
 
 /// As many chunks at a splitter that signs nothing.
@@ -71,6 +85,12 @@ fn splitter_generation_unsigned(bencher: Bencher<'_, '_>) {
 #[divan::bench(args = [0, 1, 2, 4], sample_count = 50, sample_size = 1)]
 fn peer_generation_signed(bencher: Bencher<'_, '_>, losses: u8) {
     replay(bencher, signed(4), losses);
+}
+
+/// One generation at a peer of four that checks a signature for each chunk of the others'.
+#[divan::bench(sample_count = 50, sample_size = 1)]
+fn peer_generation_each_chunk_signed(bencher: Bencher<'_, '_>) {
+    replay(bencher, each_chunk_signed(4), 0);
 }
 
 /// As many chunks at a peer that verifies nothing.

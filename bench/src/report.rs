@@ -179,10 +179,10 @@ pub fn write_table(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
     let columns: [Column; 16] = [
         ("peers", |row| row.peers.to_string()),
         ("proof", |row| match row.integrity {
-            Integrity::Manifest => {
-                row.parity_chunks.map_or_else(|| "sig".into(), |chunks| format!("sig+{chunks}"))
-            }
             Integrity::None => "none".into(),
+            proof @ (Integrity::Manifest | Integrity::Signature) => {
+                row.parity_chunks.map_or_else(|| proof.name().into(), |m| format!("{}+{m}", proof.name()))
+            }
         }),
         ("cont %", |row| shown(row.continuity.map(|share| share * 100.0), 3)),
         ("split x", |row| shown(row.splitter_copies, 3)),

@@ -38,6 +38,8 @@ pub enum Integrity {
     /// By signed manifests.
     #[default]
     Manifest,
+    /// Each chunk by a signature of its own beside them.
+    Signature,
     /// Not at all, so that nothing can be rebuilt either: what the rest costs.
     None,
 }
@@ -48,6 +50,7 @@ impl Integrity {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Manifest => "manifest",
+            Self::Signature => "signature",
             Self::None => "none",
         }
     }

@@ -298,7 +298,7 @@ pub fn splitter_session(data: &[u8]) -> SplitterStats {
     };
     let mut watch = Watch::Credulous;
     if setup & 1 == 0 {
-        config.protection = Some(Protection { key: signing_key(), parity });
+        config.protection = Some(Protection { key: signing_key(), signs_chunks: setup & 6 == 4, parity });
         watch = Watch::Signing(Published::default());
     }
     let mut world = World { narrow: setup & 8 != 0, watch, ..World::default() };

@@ -140,7 +140,8 @@ impl World {
         let key = SigningKey::from_seed(&self.key());
         let channel = key.as_ref().and_then(SigningKey::channel).unwrap_or(ChannelId::new([0; 32]));
         let mut config = SplitterConfig::new(channel, Epoch(1), self.unix_us());
-        config.protection = key.zip(stream.parity).map(|(key, parity)| Protection { key, parity });
+        config.protection =
+            key.zip(stream.parity).map(|(key, parity)| Protection { key, signs_chunks: false, parity });
         tune(&mut config);
         let offset = self.rng.span(CLOCK_OFFSET_MAX);
         let mut machine = Splitter::new(config, self.now + offset);

@@ -43,6 +43,9 @@ pub(crate) struct Wires {
     lost: (u64, u8),
 }
 
+/// Six packets of a transport stream.
+const PAYLOAD: [u8; 1128] = [0x47; 1128];
+
 struct Port<'a> {
     wires: &'a mut Wires,
     node: usize,
@@ -59,6 +62,7 @@ impl Team {
         let now = START;
         let mut config = SplitterConfig::new(channel(), Epoch(1), 0);
         config.protection = protection;
+        let room = config.payload_bytes_max();
         let mut team = Self {
             now,
             splitter: Splitter::new(config, now),
@@ -66,7 +70,7 @@ impl Team {
             wires,
             wakes: vec![None; usize::from(peers) + 1],
             chunks: 0,
-            payload: Bytes::from_static(&[0x47; 1128]),
+            payload: Bytes::from_static(&PAYLOAD).slice(..PAYLOAD.len().min(room)),
         };
         for node in 1..=usize::from(peers) {
             team.peers.push(peer(node));

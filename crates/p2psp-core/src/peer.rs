@@ -300,6 +300,7 @@ impl Peer {
         let seat = self.seat.as_mut()?;
         match seat.playout.step(now, &seat.window, edge) {
             Step::Play(chunk) => {
+                let chunk = seat.belief.bare(chunk);
                 self.stats.chunks_played += 1;
                 self.stats.bytes_played += chunk.payload_len() as u64;
                 Some(Output::Event(PeerEvent::Play(chunk)))

@@ -2,7 +2,7 @@
 //! the one it is given, and no entropy: Ed25519 signatures are deterministic (RFC 8032).
 
 use p2psp_wire::{
-    ChannelId, Chunk, Hash, Manifest, ManifestContents, Slot,
+    ChannelId, Chunk, Epoch, Hash, Manifest, ManifestContents, Slot,
     limits::{HASH_BYTES, SIGNATURE_BYTES},
 };
 use ring::{
@@ -45,6 +45,12 @@ impl SigningKey {
             self.0.sign(&contents.signed_text(channel)).as_ref().try_into().ok()?;
         Manifest::new(contents, &signature, origin).ok()
     }
+
+    /// The chunk with a signature behind its payload (R-SIGN-1); `None` where there is no room for one.
+    pub(crate) fn sign_chunk(&self, channel: ChannelId, epoch: Epoch, chunk: &Chunk) -> Option<Chunk> {
+        let signature = self.0.sign(&chunk.signed_text(channel, epoch)).as_ref().try_into().ok()?;
+        chunk.with_signature(&signature).ok()
+    }
 }
 
 impl fmt::Debug for SigningKey {
@@ -58,6 +64,15 @@ pub(crate) fn is_signed(channel: ChannelId, manifest: &Manifest) -> bool {
     UnparsedPublicKey::new(&ED25519, channel.as_bytes())
         .verify(&manifest.contents().signed_text(channel), &manifest.signature())
         .is_ok()
+}
+
+/// Whether a chunk ends with the channel's signature for it (R-SIGN-1).
+pub(crate) fn is_chunk_signed(channel: ChannelId, epoch: Epoch, chunk: &Chunk) -> bool {
+    chunk.split_signature().is_some_and(|(chunk, signature)| {
+        UnparsedPublicKey::new(&ED25519, channel.as_bytes())
+            .verify(&chunk.signed_text(channel, epoch), &signature)
+            .is_ok()
+    })
 }
 
 /// The hash of a data chunk's shard, without the zeros that fill it up.

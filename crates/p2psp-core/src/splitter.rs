@@ -35,7 +35,6 @@ use losses::Losses;
 use members::Members;
 use p2psp_wire::{
     ChunkNumber, Control, DepartureReason, GoodbyeReason, Manifest, PeerId, Slot, StreamHeader, StreamTime,
-    limits::PAYLOAD_BYTES_MAX,
 };
 use probe::{Probes, Step};
 use roster::Roster;
@@ -138,7 +137,7 @@ impl Splitter {
     ///
     /// # Errors
     ///
-    /// The payload is empty or over [`PAYLOAD_BYTES_MAX`], or the stream was closed.
+    /// The payload is empty or over [`SplitterConfig::payload_bytes_max`], or the stream was closed.
     pub fn ingest(
         &mut self,
         now: Instant,
@@ -153,8 +152,9 @@ impl Splitter {
         if payload.is_empty() {
             return Err(IngestError::Empty);
         }
-        if payload.len() > PAYLOAD_BYTES_MAX {
-            return Err(IngestError::TooLong(payload.len()));
+        let (bytes, bytes_max) = (payload.len(), self.config.payload_bytes_max());
+        if bytes > bytes_max {
+            return Err(IngestError::TooLong { bytes, bytes_max });
         }
         let number = self.next_number;
         self.next_number = number.next();

@@ -35,6 +35,9 @@ pub enum Integrity {
     /// The channel's key signs the hashes of each generation's chunks, parity among them: nothing else is played.
     #[default]
     Manifest,
+    /// The same, and each chunk carries a signature of its own too: it is believed the moment it comes, for 64 bytes and the check
+    /// of a signature more. Only play-out delays too short to wait for manifests are worth that.
+    Signature,
     /// Nothing is signed and nothing can be rebuilt: any member may put what it likes into the stream. For laboratories, to
     /// measure the rest against.
     None,
@@ -142,13 +145,19 @@ impl Config {
 
     /// What the machine is told of it: the channel's own key signs.
     pub(crate) fn protection(&self) -> Option<Protection> {
-        match self.integrity {
-            Integrity::Manifest => {
-                let parity = self.parity_chunks.map_or(ParityPolicy::Adaptive, ParityPolicy::Fixed);
-                Some(Protection { key: self.identity.manifest_key(), parity })
-            }
-            Integrity::None => None,
-        }
+        let signs_chunks = match self.integrity {
+            Integrity::Manifest => false,
+            Integrity::Signature => true,
+            Integrity::None => return None,
+        };
+        let parity = self.parity_chunks.map_or(ParityPolicy::Adaptive, ParityPolicy::Fixed);
+        Some(Protection { key: self.identity.manifest_key(), signs_chunks, parity })
+    }
+
+    /// How the door behaves: it cuts chunks no larger than their proof leaves room for.
+    pub(crate) fn ingest(&self) -> IngestOptions {
+        let room = self.protection().map_or(limits::PAYLOAD_BYTES_MAX, |how| how.payload_bytes_max());
+        IngestOptions { payload_bytes_max: self.ingest.payload_bytes_max.min(room), ..self.ingest }
     }
 
     /// Checks what no single field can say.
@@ -249,7 +258,11 @@ mod tests {
         let mut config = config();
         let protection = config.protection().unwrap();
         assert_eq!(protection.key.channel(), Some(config.identity.channel_id()));
-        assert_eq!(protection.parity, ParityPolicy::Adaptive);
+        assert_eq!((protection.signs_chunks, protection.parity), (false, ParityPolicy::Adaptive));
+        assert_eq!(config.ingest().payload_bytes_max, limits::PAYLOAD_BYTES_MAX);
+        config.integrity = Integrity::Signature;
+        assert!(config.protection().is_some_and(|protection| protection.signs_chunks));
+        assert_eq!(config.ingest().payload_bytes_max, limits::PAYLOAD_BYTES_MAX - limits::SIGNATURE_BYTES);
         config.integrity = Integrity::None;
         assert!(config.protection().is_none());
     }

@@ -73,8 +73,8 @@ impl Running {
             },
             move |event| events.on_event(event),
         );
-        let mut door =
-            Door::open(config.source.clone(), config.ingest, config.wait_peers, team.clone(), handle.clone());
+        let (source, ingest) = (config.source.clone(), config.ingest());
+        let mut door = Door::open(source, ingest, config.wait_peers, team.clone(), handle.clone());
         if config.wait_peers == 0 {
             door.opened().await?;
         }

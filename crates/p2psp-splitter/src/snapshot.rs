@@ -181,6 +181,7 @@ impl Snapshot {
             epoch: epoch.0,
             integrity: match integrity {
                 Integrity::Manifest => "manifest",
+                Integrity::Signature => "signature",
                 Integrity::None => "none",
             },
             uptime_ms: 0,

@@ -159,6 +159,8 @@ pub enum Integrity {
     Manifest,
     /// Chunks are believed as they come: laboratories only.
     None,
+    /// As with manifests, and each chunk ends with a signature of its own, by which it is believed at once (R-SIGN-1).
+    Signature,
     /// A way that this revision does not know: nothing can be believed.
     Unspecified,
 }

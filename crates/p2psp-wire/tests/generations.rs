@@ -1,5 +1,6 @@
-//! Holds this crate against the golden vectors of whole generations in `tests/vectors/generations.json`, with the hash, the
-//! signature and the erasure code that the protocol names: what a second implementation must come to, step by step.
+//! Holds this crate against the golden vectors of whole generations in `tests/vectors/generations.json`, and of signed chunks in
+//! `signed_chunks.json`, with the hash, the signature and the erasure code that the protocol names: what a second implementation
+//! must come to, step by step.
 #![cfg(test)]
 
 #[expect(dead_code, reason = "the reader of all vector files")]
@@ -7,7 +8,7 @@ mod notation;
 
 use bytes::Bytes;
 use notation::{Case, cases, hash, hex, items};
-use p2psp_wire::{Chunk, Datagram, Hash, Manifest, Parity, limits::HASH_BYTES};
+use p2psp_wire::{Chunk, Datagram, DecodeError, Epoch, Hash, Manifest, Parity, limits::HASH_BYTES};
 use ring::{
     digest::{SHA256, digest},
     signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
@@ -152,4 +153,39 @@ fn what_the_channel_did_not_sign_is_told_apart() {
         verified.push(is_signed);
     }
     assert!(verified.contains(&true) && verified.contains(&false));
+}
+
+#[test]
+fn signed_chunks_are_told_apart() {
+    let mut verified = Vec::new();
+    for case in cases(include_str!("vectors/signed_chunks.json")) {
+        let (channel, epoch) = (notation::channel(&case["channel"]), Epoch(notation::number(&case["epoch"])));
+        let Datagram::Chunk(signed) = datagram(&case["signed"]) else { panic!("{case}: no chunk") };
+        let split = signed.split_signature();
+        let key = UnparsedPublicKey::new(&ED25519, channel.as_bytes());
+        let is_signed = split.as_ref().is_some_and(|(chunk, signature)| {
+            key.verify(&chunk.signed_text(channel, epoch), signature).is_ok()
+        });
+        assert_eq!(is_signed, case["verifies"].as_bool().unwrap(), "{case}");
+        verified.push(is_signed);
+        if !is_signed {
+            continue;
+        }
+        let (chunk, signature) = split.unwrap();
+        assert_eq!(Datagram::Chunk(chunk.clone()), datagram(&case["chunk"]), "{case}");
+        assert_eq!(chunk.signed_text(channel, epoch), hex(&case["signed_text"]), "{case}");
+        assert_eq!(signature, hex(&case["signature"]), "{case}");
+        assert_eq!(chunk.with_signature(signature.as_ref().try_into().unwrap()), Ok(signed), "{case}");
+    }
+    assert!(verified.contains(&true) && verified.contains(&false));
+}
+
+/// One byte more than a signature leaves room for.
+#[test]
+fn a_full_chunk_has_no_room_for_a_signature() {
+    let largest = cases(include_str!("vectors/signed_chunks.json")).into_iter().nth(1).unwrap();
+    let Datagram::Chunk(chunk) = datagram(&largest["chunk"]) else { panic!("a chunk") };
+    let longer = Chunk::new(*chunk.header(), &[chunk.payload(), Bytes::from_static(&[0])].concat()).unwrap();
+    assert!(chunk.with_signature(&[0; 64]).is_ok());
+    assert_eq!(longer.with_signature(&[0; 64]), Err(DecodeError::TooLong("payload")));
 }

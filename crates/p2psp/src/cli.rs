@@ -135,6 +135,8 @@ pub(crate) enum Integrity {
     /// By signed lists of hashes: nothing that the channel's key did not sign is played
     #[default]
     Manifest,
+    /// The same, and each chunk carries a signature of its own too, so that it is believed at once; costs more of everything
+    Signature,
     /// Not at all: any peer can put what it likes into the stream, and nothing that is lost can be rebuilt; for
     /// laboratories
     None,
@@ -145,6 +147,7 @@ impl Integrity {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Manifest => "manifest",
+            Self::Signature => "signature",
             Self::None => "none",
         }
     }

@@ -79,7 +79,7 @@ fn unknown_names_are_errors_with_a_suggestion() {
         (&[], &["splitter", "--input", "udp://nowhere"], &["input", "127.0.0.1:8001"]),
         (&[], &["splitter", "--team-size", "513"], &["team_size", "1 to 512"]),
         (&[], &["splitter", "--parity", "17"], &["parity", "0 to 16"]),
-        (&[], &["splitter", "--integrity", "some"], &["--integrity", "manifest, none"]),
+        (&[], &["splitter", "--integrity", "some"], &["--integrity", "manifest, signature, none"]),
         (
             &[("P2PSP_SPLITTER_INTEGRTY", "none")],
             &["config", "check"],

@@ -36,7 +36,7 @@ const MANIFEST_TRIES_MAX: u8 = 4;
 /// What a chunk, a parity chunk or a manifest turned out to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Listed by a signed manifest.
+    /// Listed by a signed manifest, or signed itself.
     Believed,
     /// No manifest yet, and no room to wait for it.
     Dropped,
@@ -99,6 +99,8 @@ struct Generation {
 struct Held {
     chunk: Chunk,
     link: LinkId,
+    /// Its own signature proves it: it is in the window already.
+    is_proven: bool,
     /// Its origin did its part.
     is_done: bool,
     /// When its manifest is asked for next, and how often it was.
@@ -180,7 +182,7 @@ impl Belief {
         self.generation_of(number).map(|generation| &generation.manifest)
     }
 
-    /// A chunk came from a teammate, one of `links`. One that waits is kept.
+    /// A chunk came from a teammate, one of `links`. One without a manifest is kept until that comes, believed or not.
     pub(super) fn on_chunk(&mut self, now: Instant, chunk: &Chunk, link: LinkId, links: usize) -> Verdict {
         if self.integrity == Integrity::None {
             return Verdict::Believed;
@@ -192,11 +194,27 @@ impl Belief {
         if !has_room(waiting, self.held.len(), HELD_MAX, link, links) {
             return Verdict::Dropped;
         }
-        self.held.insert(
-            chunk.number(),
-            Held { chunk: chunk.clone(), link, is_done: false, ask_at: now + MANIFEST_WAIT, asked: 0 },
-        );
-        Verdict::Waits
+        // One bad signature ends its link, so that nobody can have many checked.
+        let is_proven = self.integrity == Integrity::Signature;
+        if is_proven && !protect::is_chunk_signed(self.channel, self.epoch, chunk) {
+            return Verdict::Bad;
+        }
+        let held = Held {
+            chunk: chunk.clone(),
+            link,
+            is_proven,
+            is_done: false,
+            ask_at: now + MANIFEST_WAIT,
+            asked: 0,
+        };
+        self.held.insert(chunk.number(), held);
+        if is_proven { Verdict::Believed } else { Verdict::Waits }
+    }
+
+    /// A believed chunk as players get it: without its signature, where each has one.
+    pub(super) fn bare(&self, chunk: Chunk) -> Chunk {
+        let signed = Some(&chunk).filter(|_| self.integrity == Integrity::Signature);
+        signed.and_then(Chunk::split_signature).map_or(chunk, |(bare, _)| bare)
     }
 
     /// A parity chunk came from a teammate, one of `links`.
@@ -257,18 +275,21 @@ impl Belief {
         };
         // Own turns are believed without a manifest.
         for position in 0..contents.data_chunks {
-            if window.contains(contents.first.plus(position.into())) {
+            let number = contents.first.plus(position.into());
+            if window.contains(number) && !self.held.contains_key(&number) {
                 generation.came |= 1 << position;
                 generation.done |= 1 << position;
             }
         }
-        for Held { chunk, link, is_done, .. } in waiting.iter().filter_map(|number| self.held.remove(number))
-        {
+        for held in waiting.iter().filter_map(|number| self.held.remove(number)) {
+            let Held { chunk, link, is_proven, is_done, .. } = held;
             if generation.lists(&chunk) {
                 generation.came |= 1 << chunk.header().position;
                 generation.done |= u64::from(is_done) << chunk.header().position;
-                resolved.believed.push((chunk, link));
-            } else {
+                if !is_proven {
+                    resolved.believed.push((chunk, link));
+                }
+            } else if !is_proven {
                 resolved.culprits.push(Culprit { link, evidence: Some(chunk) });
             }
         }

@@ -85,7 +85,8 @@ impl Peer {
         if !matches!(self.life, Life::Joining { .. }) {
             return self.violation(link, "a welcome that was not asked for");
         }
-        if welcome.integrity != Integrity::Manifest && !self.config.allow_unsigned {
+        let is_signed = matches!(welcome.integrity, Integrity::Manifest | Integrity::Signature);
+        if !is_signed && !self.config.allow_unsigned {
             // R-GEN-5: nobody who was asked to believe without proof should have to.
             return self.finish(LeftReason::Unsigned);
         }

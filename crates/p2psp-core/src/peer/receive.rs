@@ -241,7 +241,7 @@ impl Peer {
         };
         match verdict {
             Verdict::Believed if !seat.window.insert(chunk.clone()) => return false,
-            Verdict::Waits if is_done => seat.belief.on_done(number),
+            Verdict::Believed | Verdict::Waits if is_done => seat.belief.on_done(number),
             Verdict::Believed | Verdict::Waits => {}
             Verdict::Bad => {
                 sorted.culprits.push(Culprit { link: sender.link, evidence: Some(chunk.clone()) });

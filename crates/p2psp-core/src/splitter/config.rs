@@ -31,8 +31,18 @@ pub struct SplitterConfig {
 pub struct Protection {
     /// The channel's key.
     pub key: SigningKey,
+    /// Each chunk carries a signature of its own too, and nobody waits for manifests to believe it (R-SIGN-1).
+    pub signs_chunks: bool,
     /// How much redundancy goes with each generation.
     pub parity: ParityPolicy,
+}
+
+impl Protection {
+    /// Most bytes of the stream in one chunk: what a datagram leaves, and where each chunk carries a signature that much less.
+    #[must_use]
+    pub const fn payload_bytes_max(&self) -> usize {
+        limits::PAYLOAD_BYTES_MAX - if self.signs_chunks { limits::SIGNATURE_BYTES } else { 0 }
+    }
 }
 
 /// How many parity chunks a generation gets (R-GEN-3, R-GEN-8).
@@ -59,6 +69,12 @@ impl SplitterConfig {
             fairness: FairnessConfig::new(),
             protection: None,
         }
+    }
+
+    /// Most bytes of the stream in one chunk.
+    #[must_use]
+    pub fn payload_bytes_max(&self) -> usize {
+        self.protection.as_ref().map_or(limits::PAYLOAD_BYTES_MAX, Protection::payload_bytes_max)
     }
 }
 
@@ -179,8 +195,13 @@ pub enum IngestError {
     Closed,
     /// The payload is empty.
     Empty,
-    /// The payload has more bytes (given here) than [`limits::PAYLOAD_BYTES_MAX`].
-    TooLong(usize),
+    /// The payload has more bytes than [`SplitterConfig::payload_bytes_max`] allows.
+    TooLong {
+        /// As it came.
+        bytes: usize,
+        /// As allowed.
+        bytes_max: usize,
+    },
 }
 
 impl fmt::Display for IngestError {
@@ -188,8 +209,8 @@ impl fmt::Display for IngestError {
         match self {
             Self::Closed => write!(f, "the stream is closed"),
             Self::Empty => write!(f, "a chunk needs at least one byte"),
-            Self::TooLong(bytes) => {
-                write!(f, "a chunk has at most {} bytes, this one has {bytes}", limits::PAYLOAD_BYTES_MAX)
+            Self::TooLong { bytes, bytes_max } => {
+                write!(f, "a chunk has at most {bytes_max} bytes of the stream, this one has {bytes}")
             }
         }
     }

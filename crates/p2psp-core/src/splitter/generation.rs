@@ -4,7 +4,7 @@
 use super::config::{ParityPolicy, Protection};
 use crate::{Instant, protect};
 use p2psp_wire::{
-    ChannelId, Chunk, ChunkNumber, Epoch, Hash, ManifestContents, StreamTime,
+    ChannelId, Chunk, ChunkNumber, Epoch, Hash, Integrity, ManifestContents, StreamTime,
     limits::{DATA_CHUNKS_MAX, PARITY_CHUNKS_MAX},
 };
 use std::{collections::VecDeque, time::Duration};
@@ -156,6 +156,19 @@ impl Generations {
 
     pub(super) fn is_owing(&self) -> bool {
         !self.owed.is_empty()
+    }
+
+    /// The chunk as it travels: with a signature, where each has one.
+    pub(super) fn seal(&self, channel: ChannelId, chunk: Chunk) -> Option<Chunk> {
+        if !self.protection.signs_chunks {
+            return Some(chunk);
+        }
+        self.protection.key.sign_chunk(channel, self.epoch, &chunk)
+    }
+
+    /// What members are told to verify by.
+    pub(super) const fn integrity(&self) -> Integrity {
+        if self.protection.signs_chunks { Integrity::Signature } else { Integrity::Manifest }
     }
 
     /// Signs a manifest for its origin, and chains the next one to it.

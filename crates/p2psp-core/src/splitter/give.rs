@@ -93,7 +93,10 @@ impl Splitter {
             random_access: draft.random_access,
             time_us: draft.time.truncate(),
         };
-        let chunk = Chunk::new(header, &draft.payload).ok()?;
+        let mut chunk = Chunk::new(header, &draft.payload).ok()?;
+        if let Some(open) = &self.generations {
+            chunk = open.seal(self.config.channel, chunk)?;
+        }
         self.window.insert(chunk.clone());
         if let Some(open) = &mut self.generations {
             open.push(now, time, chunk.clone(), self.turns.within(GENERATION_SPAN), turn_chunks);

@@ -1,7 +1,8 @@
 //! What members say to the splitter, and what it does about it.
 
 use super::{
-    LINK_TIMEOUT, Splitter, SplitterEvent, admission, give::Held, members::Member, members::WEIGHT_DEFAULT,
+    Generations, LINK_TIMEOUT, Splitter, SplitterEvent, admission, give::Held, members::Member,
+    members::WEIGHT_DEFAULT,
 };
 use crate::{CloseCode, Instant, LinkDown, LinkId, Output, SlotSet, protect};
 use p2psp_wire::{
@@ -161,13 +162,18 @@ impl Splitter {
         number: ChunkNumber,
         hash: Hash,
     ) {
-        let sent = self.window.get(number).filter(|_| self.generations.is_some()).map(protect::hash_evidence);
+        let sent = self.window.get(number).map(protect::hash_evidence);
         if sent == Some(hash) || from == accused {
             return self.violation(now, link, "a complaint about what is true");
         }
         self.stats.complaints += 1;
         let members = self.members.ready();
-        if sent.is_some()
+        // What nobody could have sent is no evidence: chunks long gone, and such as are far from being made. A signed chunk is
+        // found false at once, even one that claims the number of the next.
+        let span = self.window.span();
+        let is_near = self.window.floor() <= number && number < self.next_number.plus(span);
+        if is_near
+            && self.generations.is_some()
             && self.members.get(accused).is_some()
             && self.court.on_complaint(now, from, accused, members)
         {
@@ -188,7 +194,7 @@ impl Splitter {
             epoch_unix_us: self.config.epoch_unix_us,
             random_access: self.random_access_for(now, target_delay),
             members: u16::try_from(self.members.len().saturating_sub(1)).unwrap_or(u16::MAX),
-            integrity: if self.generations.is_some() { Integrity::Manifest } else { Integrity::None },
+            integrity: self.generations.as_ref().map_or(Integrity::None, Generations::integrity),
         };
         let mut frames = vec![Control::Welcome(welcome)];
         frames.extend(self.header.clone().map(Control::StreamHeader));

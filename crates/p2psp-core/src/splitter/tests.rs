@@ -336,7 +336,10 @@ fn payloads_have_limits() {
     let now = desk.now;
     let mut ingest = |bytes: usize| desk.splitter.ingest(now, Bytes::from(vec![0; bytes]), false, 0);
     assert!(ingest(PAYLOAD_BYTES_MAX).is_ok());
-    assert_eq!(ingest(PAYLOAD_BYTES_MAX + 1), Err(super::IngestError::TooLong(PAYLOAD_BYTES_MAX + 1)));
+    assert_eq!(
+        ingest(PAYLOAD_BYTES_MAX + 1),
+        Err(super::IngestError::TooLong { bytes: PAYLOAD_BYTES_MAX + 1, bytes_max: PAYLOAD_BYTES_MAX })
+    );
     assert_eq!(ingest(0), Err(super::IngestError::Empty));
 }
 

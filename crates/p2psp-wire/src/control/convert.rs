@@ -280,7 +280,7 @@ macro_rules! reasons {
 }
 reasons!(RefuseReason { Banned, Closing, Revision, TeamFull, Ticket, WrongChannel, Unspecified });
 reasons!(DepartureReason { Crashed, Expelled, Goodbye, Unspecified });
-reasons!(Integrity { Manifest, None, Unspecified });
+reasons!(Integrity { Manifest, None, Signature, Unspecified });
 reasons!(GoodbyeReason { Expelled, Leaving, StreamEnded, Unspecified });
 
 fn key(bytes: &[u8; 32]) -> Bytes {

@@ -2,10 +2,13 @@
 
 use super::{Header, KIND_CHUNK};
 use crate::{
-    ChunkNumber, DecodeError, Slot,
-    limits::{GENERATION_CHUNKS_MAX, HEADER_BYTES, PAYLOAD_BYTES_MAX, SHARD_PREFIX_BYTES},
+    ChannelId, ChunkNumber, DecodeError, Epoch, Slot,
+    limits::{GENERATION_CHUNKS_MAX, HEADER_BYTES, PAYLOAD_BYTES_MAX, SHARD_PREFIX_BYTES, SIGNATURE_BYTES},
 };
 use bytes::Bytes;
+
+/// Begins what is signed of a chunk.
+const CONTEXT: &[u8] = b"p2psp chunk 1\0";
 
 /// Flag bit: a player that has the stream header can start here.
 const FLAG_RANDOM_ACCESS: u8 = 1;
@@ -115,6 +118,33 @@ impl Chunk {
         [l0, l1, flags, self.header.header_version, t0, t1, t2, t3, s0, s1]
     }
 
+    /// The text that the channel's key signs where each chunk carries a signature (R-SIGN-1): a context, the channel, the epoch, and
+    /// the datagram without the signature.
+    #[must_use]
+    pub fn signed_text(&self, channel: ChannelId, epoch: Epoch) -> Vec<u8> {
+        [CONTEXT, channel.as_bytes(), &epoch.0.to_be_bytes(), &self.datagram].concat()
+    }
+
+    /// This chunk with a signature behind its payload.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::TooLong`] when the payload leaves no room for it.
+    pub fn with_signature(&self, signature: &[u8; SIGNATURE_BYTES]) -> Result<Self, DecodeError> {
+        check(&self.header, self.payload_len() + SIGNATURE_BYTES)?;
+        Ok(Self { header: self.header, datagram: [&*self.datagram, signature].concat().into() })
+    }
+
+    /// The chunk without the signature that its payload ends with where each carries one (R-SIGN-1), and the signature; both share
+    /// its memory. `None` when nothing would be left: then there is no signature.
+    #[must_use]
+    pub fn split_signature(&self) -> Option<(Self, Bytes)> {
+        let payload_bytes = self.payload_len().checked_sub(SIGNATURE_BYTES).filter(|left| *left > 0)?;
+        let mut datagram = self.datagram.clone();
+        let signature = datagram.split_off(HEADER_BYTES + payload_bytes);
+        Some((Self { header: self.header, datagram }, signature))
+    }
+
     /// What the header says.
     #[must_use]
     pub const fn header(&self) -> &ChunkHeader {
@@ -127,13 +157,13 @@ impl Chunk {
         self.header.number
     }
 
-    /// The stream's bytes; shares the datagram's memory.
+    /// The stream's bytes, and the signature where each chunk carries one; shares the datagram's memory.
     #[must_use]
     pub fn payload(&self) -> Bytes {
         self.datagram.slice(HEADER_BYTES..)
     }
 
-    /// How many bytes of the stream the chunk carries; at least 1.
+    /// How many bytes the payload has; at least 1.
     #[must_use]
     pub const fn payload_len(&self) -> usize {
         self.datagram.len() - HEADER_BYTES

@@ -297,6 +297,8 @@ pub enum Integrity {
     None = 1,
     /// Chunks are believed when a signed manifest lists their hash.
     Manifest = 2,
+    /// The same, and each chunk ends with a signature of its own, by which it is believed at once (R-SIGN-1).
+    Signature = 3,
 }
 impl Integrity {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -308,6 +310,7 @@ impl Integrity {
             Self::Unspecified => "INTEGRITY_UNSPECIFIED",
             Self::None => "INTEGRITY_NONE",
             Self::Manifest => "INTEGRITY_MANIFEST",
+            Self::Signature => "INTEGRITY_SIGNATURE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -316,6 +319,7 @@ impl Integrity {
             "INTEGRITY_UNSPECIFIED" => Some(Self::Unspecified),
             "INTEGRITY_NONE" => Some(Self::None),
             "INTEGRITY_MANIFEST" => Some(Self::Manifest),
+            "INTEGRITY_SIGNATURE" => Some(Self::Signature),
             _ => None,
         }
     }

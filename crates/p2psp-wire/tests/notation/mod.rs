@@ -190,6 +190,7 @@ pub(crate) fn control(value: &Value) -> Control {
             integrity: match fields.get("integrity").map(text).as_deref() {
                 Some("manifest") => Integrity::Manifest,
                 Some("none") => Integrity::None,
+                Some("signature") => Integrity::Signature,
                 Some("unspecified") | None => Integrity::Unspecified,
                 Some(other) => panic!("{other} is no way to verify chunks"),
             },

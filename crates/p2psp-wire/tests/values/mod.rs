@@ -94,7 +94,8 @@ fn join(size: Size) -> impl Strategy<Value = Join> {
 fn welcome(size: Size) -> impl Strategy<Value = Welcome> {
     let seat = (any::<u32>(), slot(), any::<u32>(), any::<SocketAddr>().prop_map(as_written));
     let stream = (number(), any::<u64>(), any::<u64>(), option::of(number()));
-    let integrity = select(vec![Integrity::Manifest, Integrity::None, Integrity::Unspecified]);
+    let integrity =
+        select(vec![Integrity::Manifest, Integrity::None, Integrity::Signature, Integrity::Unspecified]);
     let team = (count(size), count(size));
     (seat, stream, team, integrity).prop_map(|(seat, stream, (team_size_max, members), integrity)| Welcome {
         revision: seat.0,

@@ -43,6 +43,7 @@ pub(crate) fn splitter(
     set(&mut config.wait_peers, args.wait_peers);
     config.integrity = match args.integrity.unwrap_or_default() {
         Integrity::Manifest => p2psp_splitter::Integrity::Manifest,
+        Integrity::Signature => p2psp_splitter::Integrity::Signature,
         Integrity::None => p2psp_splitter::Integrity::None,
     };
     config.parity_chunks = args.parity;

@@ -112,7 +112,7 @@ fn unknown_keys_are_told_by_line_and_likeness() {
 fn wrong_values_are_told_by_place() {
     for (text, says) in [
         ("[splitter]\nrate = \"fast\"\n", "a bit rate is a number"),
-        ("[splitter]\nintegrity = \"some\"\n", "`manifest` or `none`"),
+        ("[splitter]\nintegrity = \"some\"\n", "expected one of `manifest`, `signature`, `none`"),
         ("[peer]\ndelay = 500\n", "a duration is a number"),
         ("[peer]\nlisten = \"somewhere\"\n", "socket address"),
         ("splitter = 3\n", "invalid type"),

@@ -14,7 +14,7 @@ const BAN: Duration = Duration::from_secs(60);
 
 /// A signed team that has played for long enough for everybody to be heard.
 fn team() -> Lab {
-    let protection = Protection { key: signing_key(), parity: ParityPolicy::Fixed(4) };
+    let protection = Protection { key: signing_key(), signs_chunks: false, parity: ParityPolicy::Fixed(4) };
     let mut lab = Lab::new(|config| {
         config.protection = Some(protection);
         config.fairness.ban = BAN;

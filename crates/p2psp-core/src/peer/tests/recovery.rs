@@ -11,7 +11,12 @@ use std::time::Duration;
 const CHUNK: Duration = Duration::from_millis(5);
 
 fn team(peers: usize, parity_chunks: u8) -> Lab {
-    let protection = Protection { key: signing_key(), parity: ParityPolicy::Fixed(parity_chunks) };
+    team_that(false, peers, parity_chunks)
+}
+
+fn team_that(signs_chunks: bool, peers: usize, parity_chunks: u8) -> Lab {
+    let parity = ParityPolicy::Fixed(parity_chunks);
+    let protection = Protection { key: signing_key(), signs_chunks, parity };
     let mut lab = Lab::new(|config| config.protection = Some(protection));
     for _ in 0..peers {
         lab.add_peer(|config| config.allow_unsigned = false);
@@ -23,8 +28,10 @@ fn team(peers: usize, parity_chunks: u8) -> Lab {
 /// On perfect links signing and parity change nothing for the viewer, and nothing has to be rebuilt or asked for.
 #[test]
 fn a_signed_team_on_perfect_links() {
-    for (peers, parity_chunks) in [(1, 4), (2, 0), (5, 4), (20, 4)] {
-        let mut lab = team(peers, parity_chunks);
+    for (peers, parity_chunks, signs_chunks) in
+        [(1, 4, false), (2, 0, false), (5, 4, false), (20, 4, false), (5, 4, true)]
+    {
+        let mut lab = team_that(signs_chunks, peers, parity_chunks);
         lab.stream(400, CHUNK, 50);
         lab.pass(Duration::from_secs(1));
         for node in 1..=peers {
@@ -49,7 +56,8 @@ fn loss_stays_invisible() {
         bare.add_peer(|_| {});
     }
     let mut lab = team(12, 4);
-    for lab in [&mut bare, &mut lab] {
+    let mut signed = team_that(true, 12, 4);
+    for lab in [&mut bare, &mut lab, &mut signed] {
         lab.stream(200, CHUNK, 50);
         lab.wires.loss_per_mille = 20;
         lab.stream(4000, CHUNK, 50);
@@ -60,19 +68,26 @@ fn loss_stays_invisible() {
     let lost = |lab: &mut Lab| (1..=12).map(|node| lab.peer(node).stats().chunks_lost).sum::<u64>();
     let unprotected = lost(&mut bare);
     assert!((1000..3000).contains(&unprotected), "{unprotected} of 48 000: 2p is 1920");
-    let stats: Vec<_> = (1..=12).map(|node| lab.peer(node).stats()).collect();
-    let sum = |field: fn(&crate::PeerStats) -> u64| stats.iter().map(field).sum::<u64>();
-    assert_eq!(lost(&mut lab), 0, "rebuilt {}, asked {}", sum(|s| s.chunks_rebuilt), sum(|s| s.chunks_asked));
-    assert!(sum(|s| s.chunks_rebuilt) > 500);
-    assert!(sum(|s| s.chunks_healed) > 10, "first-hop losses are healed by their origins");
-    let asked = sum(|s| s.chunks_asked);
-    assert!(asked * 50 < 48_000, "pulls stay within 2 % of the stream: {asked}");
+    for lab in [&mut lab, &mut signed] {
+        let stats: Vec<_> = (1..=12).map(|node| lab.peer(node).stats()).collect();
+        let sum = |field: fn(&crate::PeerStats) -> u64| stats.iter().map(field).sum::<u64>();
+        assert_eq!(lost(lab), 0, "rebuilt {}, asked {}", sum(|s| s.chunks_rebuilt), sum(|s| s.chunks_asked));
+        assert!(sum(|s| s.chunks_rebuilt) > 500);
+        assert!(sum(|s| s.chunks_healed) > 10, "first-hop losses are healed by their origins");
+        let asked = sum(|s| s.chunks_asked);
+        assert!(asked * 50 < 48_000, "pulls stay within 2 % of the stream: {asked}");
+    }
 }
 
 /// A late joiner gets the past with its manifests, and believes it.
 #[test]
 fn a_late_joiner_believes_the_past() {
-    let mut lab = team(5, 4);
+    for signs_chunks in [false, true] {
+        late_joiner(team_that(signs_chunks, 5, 4));
+    }
+}
+
+fn late_joiner(mut lab: Lab) {
     lab.stream(500, CHUNK, 100);
     let late = lab.add_peer(|config| config.allow_unsigned = false);
     lab.stream(100, CHUNK, 100);
@@ -94,10 +109,20 @@ fn forged(number: u64, origin: u16, position: u8) -> Datagram {
     Datagram::Chunk(Chunk::new(header, b"poison").unwrap())
 }
 
-/// R-GEN-5: not one byte of a poisoner is played; each victim parts with it when the manifest is there, and has every chunk.
+/// R-GEN-5: not one byte of a poisoner is played; each victim parts with it when the manifest is there, or at
+/// once where each chunk is signed, and has every chunk.
 #[test]
 fn poison_is_never_played() {
-    let mut lab = team(8, 4);
+    for signs_chunks in [false, true] {
+        let noticed = poisoned(team_that(signs_chunks, 8, 4));
+        // Where each chunk proves itself the first three have the poisoner expelled before it reaches the others.
+        assert!(noticed == 7 || (signs_chunks && noticed >= 3), "{noticed} noticed");
+    }
+}
+
+/// How many parted with it.
+fn poisoned(mut lab: Lab) -> usize {
+    let mut noticed = 0;
     lab.stream(100, CHUNK, 50);
     for _ in 0..10 {
         let next = lab.splitter.stats().next_number.get();
@@ -120,8 +145,9 @@ fn poison_is_never_played() {
         assert!(!poison, "node {victim} played poison");
         let blamed =
             |event: &&PeerEvent| matches!(event, PeerEvent::Violation { peer, .. } if *peer == key(2));
-        assert!(lab.events(victim).iter().filter(blamed).count() >= 1, "node {victim} noticed");
-        assert!(lab.peer(victim).stats().chunks_false >= 1);
+        let has_noticed = lab.events(victim).iter().filter(blamed).count() >= 1;
+        assert_eq!(lab.peer(victim).stats().chunks_false >= 1, has_noticed, "node {victim}");
+        noticed += usize::from(has_noticed);
         assert_eq!(lab.peer(victim).stats().chunks_lost, 0, "node {victim}");
     }
     // R-FAIR-3: the team has told the splitter, and the key gets no seat again.
@@ -129,6 +155,7 @@ fn poison_is_never_played() {
     let stats = lab.splitter.stats();
     assert_eq!((stats.expulsions, stats.members), (1, 7));
     assert!(matches!(lab.events(2).last(), Some(PeerEvent::Left(LeftReason::Expelled))));
+    noticed
 }
 
 /// R-FAIR-2: who lies about nothing but a chunk's place in its generation is accused of that, and not of what is true.
@@ -142,6 +169,25 @@ fn a_false_place_is_evidence() {
     let link = lab.wires.link(SPLITTER, 2);
     lab.inject(SPLITTER, Input::Control { link, message: complaint(5, &moved) });
     assert_eq!((lab.splitter.stats().members, lab.splitter.stats().complaints), (8, 1));
+}
+
+/// R-FAIR-2: the whole team accuses one of what nobody could have sent yet, and then of what is just near enough.
+#[test]
+fn far_chunks_are_no_evidence() {
+    let mut lab = team(8, 4);
+    lab.stream(200, CHUNK, 50);
+    let end = lab.splitter.stats().next_number.get() + 4096;
+    for (number, members) in [(end, 8), (end - 1, 7)] {
+        for accuser in [1, 2, 3, 4] {
+            let message = Control::Complaint {
+                accused: Slot::new(5).unwrap(),
+                number: p2psp_wire::ChunkNumber::new(number).unwrap(),
+                hash: p2psp_wire::Hash([9; 16]),
+            };
+            lab.inject(SPLITTER, Input::Control { link: lab.wires.link(SPLITTER, accuser), message });
+        }
+        assert_eq!(lab.splitter.stats().members, members, "chunk {number}");
+    }
 }
 
 fn complaint(accused: u16, evidence: &Chunk) -> Control {
