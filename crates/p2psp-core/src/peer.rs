@@ -102,8 +102,6 @@ struct Seat {
     server: Server,
     watch: Watch,
     lost: Lost,
-    /// When repairs are reported next (R-GEN-8).
-    tell_at: Instant,
     witnessing: Witnessing,
     /// View of the snapshot, and the newest view.
     view: Option<(u64, u64)>,
@@ -258,14 +256,6 @@ impl Peer {
 
     fn report_tick(&mut self, now: Instant) {
         let Some(seat) = &mut self.seat else { return };
-        if seat.tell_at <= now {
-            seat.tell_at = now + LOST_SPAN;
-            let (chunks_due, chunks_missing) = seat.belief.tell(seat.playout.next_number());
-            if let Some(link) = self.life.splitter_link().filter(|_| chunks_due > 0) {
-                let message = Control::Report { chunks_due, chunks_missing };
-                self.outbox.push_back(Output::Control { link, message });
-            }
-        }
         if seat.lost.report_at.is_none_or(|at| at > now) {
             return;
         }
@@ -343,7 +333,7 @@ impl Peer {
             consider(wake(seat.start.deadline(), Timer::Pull));
             consider(wake(seat.belief.deadline(), Timer::Pull));
             consider(wake(seat.lost.report_at, Timer::Report));
-            consider(wake(Some(seat.tell_at.min(seat.witnessing.deadline())), Timer::Report));
+            consider(wake(Some(seat.witnessing.deadline()), Timer::Report));
             // A spent uplink wakes us itself; until then time alone relays nothing.
             consider(wake(seat.relay.deadline().filter(|_| !self.uplink_blocked), Timer::Relay));
             if let Step::Wait(at) = seat.playout.step(now, &seat.window, edge) {

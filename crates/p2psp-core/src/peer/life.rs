@@ -150,7 +150,6 @@ impl Peer {
             server: Server::default(),
             watch: Watch::new(now),
             lost: Lost::default(),
-            tell_at: now,
             witnessing: Witnessing::new(now),
             view: None,
             joined: now,

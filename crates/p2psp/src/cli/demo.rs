@@ -32,7 +32,7 @@ pub(crate) struct DemoArgs {
     /// How peers tell the source's bytes from others, as for `p2psp splitter`
     #[arg(long, value_name = "WAY")]
     pub(crate) integrity: Option<Integrity>,
-    /// Redundant chunks sent with each 80 ms of the stream, as for `p2psp splitter`
+    /// Redundant chunks sent with each 100 ms of the stream, as for `p2psp splitter`
     #[arg(long, value_name = "CHUNKS")]
     pub(crate) parity: Option<u8>,
     /// How long after a chunk left the splitter the peers play it [default: 500ms]

@@ -77,7 +77,7 @@ pub(crate) struct SplitterArgs {
     /// How peers tell this source's bytes from others [default: manifest]
     #[arg(long, value_name = "WAY", env = "P2PSP_SPLITTER_INTEGRITY", help_heading = "Team")]
     pub(crate) integrity: Option<Integrity>,
-    /// Redundant chunks sent with each 80 ms of the stream, at most 16: so many lost ones are rebuilt without asking;
+    /// Redundant chunks sent with each 100 ms of the stream, at most 16: so many lost ones are rebuilt without asking;
     /// 0 sends none [default: 2 to 16, by the losses that the peers report]
     #[arg(long, value_name = "CHUNKS", env = "P2PSP_SPLITTER_PARITY", help_heading = "Team")]
     pub(crate) parity: Option<u8>,
