@@ -276,3 +276,19 @@ fn lost_manifests_are_fetched() {
         (*from, *to) == (3, SPLITTER) && matches!(message, Control::Lost { .. })
     }));
 }
+
+/// The generation that the end of the stream leaves open is closed, proven and played like the others.
+#[test]
+fn the_end_of_a_signed_stream_is_played_out() {
+    for chunks in [97, 100, 104] {
+        let mut lab = team(4, 4);
+        lab.stream(chunks, CHUNK, 10);
+        let now = lab.now;
+        lab.splitter.close(now);
+        lab.pass(Duration::from_secs(7));
+        for node in 1..=4 {
+            assert_eq!(lab.played(node).len() as u64, chunks, "node {node}");
+            assert_eq!(lab.events(node).last(), Some(&PeerEvent::Left(LeftReason::StreamEnded)));
+        }
+    }
+}
