@@ -82,6 +82,14 @@ impl Layout {
         whole * (self.period - TABLE_PACKETS) + rest.saturating_sub(TABLE_PACKETS)
     }
 
+    /// The first table from `from` on that looks like this packet. Counters come round after sixteen periods: what is further is not looked for.
+    fn table_like(&self, packet: &Packet, from: u64) -> Option<u64> {
+        let period = from / self.period;
+        let tables = (period..period + 16).flat_map(|n| (0..TABLE_PACKETS).map(move |t| (n, t)));
+        let mut places = tables.map(|(n, table)| n * self.period + table);
+        places.find(|index| *index >= from && self.packet(*index, 0) == *packet)
+    }
+
     const fn is_table(&self, index: u64) -> bool {
         index % self.period < TABLE_PACKETS
     }
@@ -184,16 +192,21 @@ impl Checker {
 
     /// The stream header that a player gets at first holds the tables as they were at some earlier time.
     fn table(&mut self, layout: &Layout, packet: &Packet, seen: &mut impl FnMut(Seen)) {
-        let is_expected = match self.next {
-            None => {
-                [layout.pat, layout.pmt].iter().any(|table| with_counter(table, counter(packet)) == *packet)
+        let Some(next) = &mut self.next else {
+            let tables = [layout.pat, layout.pmt];
+            if !tables.iter().any(|table| with_counter(table, counter(packet)) == *packet) {
+                seen(Seen::Wrong);
             }
-            Some(next) => layout.is_table(next) && layout.packet(next, 0) == *packet,
+            return;
         };
-        if !is_expected {
-            seen(Seen::Wrong);
-        } else if let Some(next) = &mut self.next {
-            *next += 1;
+        match layout.table_like(packet, *next) {
+            Some(index) => {
+                if index > *next {
+                    seen(Seen::Gap { packets: index - *next });
+                }
+                *next = index + 1;
+            }
+            None => seen(Seen::Wrong),
         }
     }
 }
@@ -325,6 +338,17 @@ mod tests {
         let mut bytes = stream(&layout, 0, TABLE_PACKETS);
         bytes.extend(stream(&layout, start + TABLE_PACKETS, start + 50));
         assert_eq!(read(&mut Checker::default(), &layout, &bytes), (50 - TABLE_PACKETS, 0, 0));
+    }
+
+    /// Tables behind a gap are the source's like any other packet.
+    #[test]
+    fn a_gap_may_end_before_a_table() {
+        let layout = Layout::new(1_000_000);
+        let period = layout.period_packets();
+        let mut bytes = stream(&layout, 2, 20);
+        bytes.extend(stream(&layout, 3 * period, 3 * period + 9));
+        let (stamped, missing, wrong) = read(&mut Checker::default(), &layout, &bytes);
+        assert_eq!((stamped, missing, wrong), (18 + 9 - TABLE_PACKETS, 3 * period - 20, 0));
     }
 
     /// Lost chunks are counted with the tables in them; a repeated packet and a flipped bit are wrong.
