@@ -83,7 +83,8 @@ fn a_command_that_fails_at_first() {
 /// A server that is not there yet is asked again.
 #[test]
 fn a_server_that_comes_late() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Nobody else listens or dials from here, so that the port is still free when the server comes.
+    let address = TcpListener::bind("127.0.0.9:0").unwrap().local_addr().unwrap();
     let splitter = Splitter::start(&["--input", &format!("http://{address}/live")]);
     let line = splitter.process.wait_log("trying again", PATIENCE);
     assert!(line.contains("cannot connect to"), "{line}");
