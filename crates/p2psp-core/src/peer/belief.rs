@@ -28,7 +28,7 @@ const REPAIR_STEP: Duration = Duration::from_millis(55);
 /// Repair pulls for one generation.
 pub(super) const REPAIR_TRIES_MAX: u8 = 4;
 /// A chunk that has waited for so long lacks its manifest, which is at most a generation's span behind it, and it is asked for ...
-const MANIFEST_WAIT: Duration = Duration::from_millis(140);
+const MANIFEST_WAIT: Duration = Duration::from_millis(120);
 /// ... again and again, of a teammate first and then of the splitter, as often as this; then the chunk itself is in doubt.
 const MANIFEST_STEP: Duration = Duration::from_millis(60);
 const MANIFEST_TRIES_MAX: u8 = 4;
