@@ -94,6 +94,8 @@ struct Link {
     remote: SocketAddr,
     guard: Guard,
     deadline: Option<Instant>,
+    /// It had a seat when the stream ended, and may pull what it still lacks (R-LEAVE-2).
+    may_finish: bool,
 }
 
 impl Splitter {
@@ -356,6 +358,9 @@ impl Splitter {
             self.outbox.push_back(Output::Control { link, message });
             self.depart(now, link, DepartureReason::Goodbye);
             self.set_deadline(link, Some(now + LINK_TIMEOUT));
+            if let Some(state) = self.links.get_mut(&link) {
+                state.may_finish = true;
+            }
         }
     }
 
@@ -383,7 +388,10 @@ impl Machine for Splitter {
         match input {
             Input::LinkUp { link, peer, remote, dialed: _ } => {
                 let deadline = Some(now + LINK_TIMEOUT);
-                self.links.insert(link, Link { peer, remote, guard: Guard::new(now), deadline: None });
+                self.links.insert(
+                    link,
+                    Link { peer, remote, guard: Guard::new(now), deadline: None, may_finish: false },
+                );
                 self.set_deadline(link, deadline);
             }
             Input::LinkDown { link, why } => self.on_link_down(now, link, why),

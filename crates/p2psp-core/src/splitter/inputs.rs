@@ -33,6 +33,7 @@ impl Splitter {
         if !state.guard.admit_control(now) {
             return self.violation(now, link, "too many control messages");
         }
+        let may_finish = state.may_finish;
         let slot = self.members.slot_of_link(link);
         if let Some(slot) = slot {
             self.fairness.on_heard(now, slot);
@@ -44,10 +45,13 @@ impl Splitter {
             (Control::Join(join), None) => self.on_join(now, link, &join),
             (Control::Ready { teammates }, Some(slot)) => self.on_ready(now, slot, teammates),
             (Control::Goodbye(_), Some(_)) => self.on_goodbye(now, link),
-            (Control::Pull { ranges, generations }, Some(_)) => {
-                let shelf = Held { window: &self.window, manifests: &self.manifests };
-                let choke = self.server.request(now, link, &ranges, &generations, &shelf);
-                self.outbox.extend(choke.map(|message| Output::Control { link, message }));
+            (Control::Pull { ranges, generations }, seat) => {
+                // It may cross with a goodbye.
+                if seat.is_some() || may_finish {
+                    let shelf = Held { window: &self.window, manifests: &self.manifests };
+                    let choke = self.server.request(now, link, &ranges, &generations, &shelf);
+                    self.outbox.extend(choke.map(|message| Output::Control { link, message }));
+                }
             }
             (Control::Lost { ranges }, Some(_)) => {
                 self.stats.chunks_reported_lost += ranges.iter().map(|range| range.chunks()).sum::<u64>();
@@ -79,8 +83,7 @@ impl Splitter {
                 | Control::Report { .. }
                 | Control::Complaint { .. }
                 | Control::Alive { .. }
-                | Control::Witness(_)
-                | Control::Pull { .. },
+                | Control::Witness(_),
                 None,
             )
             | (Control::Unknown, _) => {}

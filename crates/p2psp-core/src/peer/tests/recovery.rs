@@ -292,3 +292,21 @@ fn the_end_of_a_signed_stream_is_played_out() {
         }
     }
 }
+
+/// R-LEAVE-2: all that closes the last generation is lost on its first hop. Nobody but the splitter has it, and it still answers.
+#[test]
+fn the_last_manifest_is_lost_on_its_first_hop() {
+    let mut lab = team(4, 4);
+    lab.stream(100, CHUNK, 10);
+    lab.wires.holes.extend((1..=4).map(|node| (SPLITTER, node)));
+    let now = lab.now;
+    lab.splitter.close(now);
+    lab.pass(Duration::from_millis(1));
+    lab.wires.holes.clear();
+    lab.pass(Duration::from_secs(7));
+    for node in 1..=4 {
+        assert_eq!(lab.played(node).len(), 100, "node {node}");
+        assert_eq!(lab.events(node).last(), Some(&PeerEvent::Left(LeftReason::StreamEnded)));
+    }
+    assert_eq!(lab.splitter_events.last(), Some(&crate::SplitterEvent::Closed));
+}
