@@ -16,10 +16,10 @@ mod stream;
 mod trace;
 mod world;
 
-pub use links::{Fault, NodeId};
+pub use links::{Fault, NodeId, Traffic};
 pub use mischief::{Lie, Withholds};
 pub use network::{Latency, Loss, NetworkConfig, Place, Uplink, serialisation};
-pub use oracle::{Oracle, PeerView};
+pub use oracle::{Oracle, PeerView, Ways};
 pub use queue::Queue;
 pub use report::{Check, Report};
 pub use rng::Rng;

@@ -4,7 +4,7 @@
 use crate::{
     Rng,
     mischief::Mischief,
-    network::{NetworkConfig, Place, Uplink},
+    network::{Loss, NetworkConfig, Place, Uplink},
     oracle::Oracle,
     queue::Queue,
     stream::Streams,
@@ -197,6 +197,42 @@ impl Table {
     }
 }
 
+/// What nodes have sent: bytes of messages, without the packets around datagrams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Chunks.
+    pub chunk_bytes: u64,
+    /// Parity chunks.
+    pub parity_bytes: u64,
+    /// Manifests.
+    pub manifest_bytes: u64,
+    /// Control messages, with a packet around each.
+    pub control_bytes: u64,
+    /// How many of those there were.
+    pub control_messages: u64,
+    /// Of them, what members say about the turns of others.
+    pub witness_bytes: u64,
+}
+
+impl Traffic {
+    const fn on_datagram(&mut self, datagram: &Datagram) {
+        let bytes = match datagram {
+            Datagram::Chunk(_) => &mut self.chunk_bytes,
+            Datagram::Parity(_) => &mut self.parity_bytes,
+            Datagram::Manifest(_) => &mut self.manifest_bytes,
+        };
+        *bytes += datagram.bytes().len() as u64;
+    }
+
+    const fn on_control(&mut self, message: &Control, bytes: u64) {
+        self.control_messages += 1;
+        self.control_bytes += bytes;
+        if matches!(message, Control::Witness(_)) {
+            self.witness_bytes += bytes;
+        }
+    }
+}
+
 /// What all nodes share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -208,8 +244,7 @@ pub(crate) struct Shared {
     pub(crate) faults: BTreeMap<(NodeId, NodeId), Fault>,
     pub(crate) streams: Streams,
     pub(crate) oracle: Oracle,
-    pub(crate) control_bytes: u64,
-    pub(crate) control_messages: u64,
+    pub(crate) traffic: Traffic,
     pub(crate) datagrams_lost: u64,
     pub(crate) mischief: Mischief,
     scratch: BytesMut,
@@ -225,8 +260,7 @@ impl Shared {
             faults: BTreeMap::new(),
             streams,
             oracle,
-            control_bytes: 0,
-            control_messages: 0,
+            traffic: Traffic::default(),
             datagrams_lost: 0,
             mischief: Mischief::default(),
             scratch: BytesMut::new(),
@@ -255,14 +289,20 @@ impl Shared {
         }
     }
 
+    /// What the way between two nodes loses.
+    fn loss(&self, a: NodeId, b: NodeId) -> Loss {
+        let is_splitter = |node: NodeId| self.places.get(node.index()).is_some_and(|place| place.splitter);
+        let first_hop = self.config.splitter_loss.filter(|_| is_splitter(a) || is_splitter(b));
+        first_hop.unwrap_or(self.config.loss)
+    }
+
     fn jitter(&mut self) -> Duration {
         if self.config.jitter.is_zero() { Duration::ZERO } else { self.rng.span(self.config.jitter) }
     }
 
     /// How much later a control message comes because copies of it were lost: each loss costs a probe timeout of a round
     /// trip and a half, doubled each time (RFC 9002, section 6.2).
-    fn control_repeats(&mut self, delay: Duration) -> Duration {
-        let p = self.config.loss.mean();
+    fn control_repeats(&mut self, p: f64, delay: Duration) -> Duration {
         let mut late = Duration::ZERO;
         let mut timeout = delay * 3;
         while self.rng.chance(p) && late < self.config.idle_timeout {
@@ -306,13 +346,15 @@ impl Links for Port<'_> {
         };
         shared.oracle.on_send(now, self.node, end.to, train, &shared.streams);
         let overhead = u64::from(shared.config.packet_overhead_bytes);
+        let loss = shared.loss(from, to);
         let (mut sent, mut lost) = (now, 0_usize);
         let mut survivors: Vec<Datagram> = Vec::new();
         for (index, datagram) in train.iter().enumerate() {
             let bytes = datagram.bytes().len() as u64;
             sent = self.uplink.send(now, bytes + overhead);
+            shared.traffic.on_datagram(datagram);
             end.payload_bytes += bytes.saturating_sub(p2psp_wire::limits::HEADER_BYTES as u64);
-            if end.fault != Fault::Clear || shared.config.loss.draw(&mut end.burst, &mut shared.rng) {
+            if end.fault != Fault::Clear || loss.draw(&mut end.burst, &mut shared.rng) {
                 if lost == 0 {
                     survivors.extend(train.iter().take(index).cloned());
                 }
@@ -354,13 +396,12 @@ impl Links for Port<'_> {
         shared.scratch.clear();
         message.encode(&mut shared.scratch);
         let bytes = shared.scratch.len() as u64 + u64::from(shared.config.packet_overhead_bytes);
-        shared.control_bytes += bytes;
-        shared.control_messages += 1;
+        shared.traffic.on_control(message, bytes);
         let sent = self.uplink.send(self.now, bytes);
         if end.fault == Fault::Silence {
             return;
         }
-        let late = shared.control_repeats(end.delay);
+        let late = shared.control_repeats(shared.loss(self.node, end.to).mean(), end.delay);
         end.control_clear = end.control_clear.max(sent + end.delay + shared.jitter() + late);
         let event = Event::Control { node: end.to, link: end.to_link, message: Box::new(message.clone()) };
         shared.queue.push(end.control_clear, event);

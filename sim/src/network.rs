@@ -14,6 +14,8 @@ pub struct NetworkConfig {
     pub jitter: Duration,
     /// Which datagrams get lost. Control streams repeat what is lost, and come later.
     pub loss: Loss,
+    /// The same for the links that have a splitter at one end, where it differs.
+    pub splitter_loss: Option<Loss>,
     /// Bytes that travel with each datagram and each control message beside it: 28 for IPv4 and UDP, 30 for a QUIC short
     /// header and its tag (docs/background.md 3).
     pub packet_overhead_bytes: u32,
@@ -38,6 +40,7 @@ impl Default for NetworkConfig {
             latency: Latency::Fixed { splitter: Duration::from_millis(20), team: Duration::from_millis(20) },
             jitter: Duration::ZERO,
             loss: Loss::None,
+            splitter_loss: None,
             packet_overhead_bytes: 58,
             idle_timeout: Duration::from_secs(3),
             dial_timeout: Duration::from_secs(3),

@@ -7,6 +7,8 @@ use p2psp_core::{CloseCode, Instant, LeftReason, LinkId, PeerEvent, PeerStats};
 use p2psp_wire::{Chunk, ChunkNumber, Datagram, Epoch, PeerId, Slot, limits::TEAM_SIZE_MAX};
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
+/// Ways are told apart up to so many milliseconds.
+const WAY_MS_MAX: usize = 4096;
 /// Violations told in full; the rest are counted.
 const TOLD_MAX: usize = 20;
 
@@ -72,12 +74,45 @@ impl PeerView {
     }
 }
 
+/// How long chunks took from the splitter's input to their play-out, in milliseconds; the last place takes what took longer.
+#[derive(Clone, Debug)]
+pub struct Ways(Box<[u64; WAY_MS_MAX]>);
+
+impl Default for Ways {
+    fn default() -> Self {
+        Self(Box::new([0; WAY_MS_MAX]))
+    }
+}
+
+impl Ways {
+    fn record(&mut self, way: Duration) {
+        let millis = usize::try_from(way.as_millis()).unwrap_or(usize::MAX);
+        if let Some(count) = self.0.get_mut(millis.min(WAY_MS_MAX - 1)) {
+            *count += 1;
+        }
+    }
+
+    /// The whole milliseconds, rounded up, that `per_mille` of 1000 do not exceed; zero of nothing.
+    #[must_use]
+    pub fn quantile(&self, per_mille: u64) -> Duration {
+        let rank = (self.0.iter().sum::<u64>() * per_mille).div_ceil(1000).max(1);
+        let mut seen = 0;
+        let found = self.0.iter().zip(1..).find(|(count, _)| {
+            seen += **count;
+            seen >= rank
+        });
+        found.map_or(Duration::ZERO, |(_, millis)| Duration::from_millis(millis))
+    }
+}
+
 /// The judge.
 #[derive(Debug, Default)]
 pub struct Oracle {
     /// By node; a splitter has none.
     views: Vec<Option<PeerView>>,
     ids: Vec<PeerId>,
+    /// Of all peers.
+    ways: Ways,
     /// The network is perfect from its start on and nobody crashes.
     perfect: bool,
     told: Vec<String>,
@@ -101,6 +136,12 @@ impl Oracle {
     #[must_use]
     pub fn view(&self, node: NodeId) -> Option<&PeerView> {
         self.views.get(node.index())?.as_ref()
+    }
+
+    /// How long chunks took to the players of all peers.
+    #[must_use]
+    pub const fn ways(&self) -> &Ways {
+        &self.ways
     }
 
     /// The first violations in words.
@@ -195,7 +236,9 @@ impl Oracle {
                 view.first_number.get_or_insert(number);
                 let team = view.team;
                 if let Some(record) = streams.record(team, number) {
-                    view.longest_way = view.longest_way.max(now.since(record.ingested));
+                    let way = now.since(record.ingested);
+                    view.longest_way = view.longest_way.max(way);
+                    self.ways.record(way);
                 }
                 if !in_order {
                     self.violation(now, node, || format!("plays chunk {number} where {expected:?} is due"));

@@ -3,6 +3,7 @@
 
 mod buffer;
 mod churn;
+mod cost;
 mod delivery;
 mod fairness;
 mod join;
@@ -133,6 +134,18 @@ pub const ALL: &[Scenario] = &[
         aliases: &[],
         about: "signed generations under loss of 0.5 to 10 %: continuity, and what it costs",
         run: recovery::loss,
+    },
+    Scenario {
+        name: "first-hop",
+        aliases: &[],
+        about: "the splitter's own links lose 2 to 10 %: what the whole team misses is made good",
+        run: cost::first_hop,
+    },
+    Scenario {
+        name: "cost",
+        aliases: &[],
+        about: "control and manifest bytes beside the media, and source to player, at 1 % loss on every link",
+        run: cost::cost,
     },
     Scenario {
         name: "poison",

@@ -5,9 +5,9 @@ mod step;
 
 use crate::{
     Rng,
-    links::{End, EndState, Event, Fault, NodeId, Shared, Table},
+    links::{End, EndState, Event, Fault, NodeId, Shared, Table, Traffic},
     mischief::{Lie, Withholds},
-    network::{NetworkConfig, Uplink},
+    network::{Loss, NetworkConfig, Uplink},
     oracle::{Oracle, PeerView},
     stream::{ChunkRecord, Sender, StreamSpec, Streams},
     trace::TraceHash,
@@ -278,6 +278,16 @@ impl World {
         }
     }
 
+    /// Mends all ways, and ends all loss.
+    pub fn mend(&mut self) {
+        let broken: Vec<(NodeId, NodeId)> = self.shared.faults.keys().copied().collect();
+        for (from, to) in broken {
+            self.set_fault(from, to, Fault::Clear);
+        }
+        self.shared.config.loss = Loss::None;
+        self.shared.config.splitter_loss = None;
+    }
+
     /// What the way from one node to another does now.
     #[must_use]
     pub fn fault(&self, from: NodeId, to: NodeId) -> Fault {
@@ -343,10 +353,10 @@ impl World {
         self.shared.datagrams_lost
     }
 
-    /// Control messages sent, and their bytes with the packets around them.
+    /// What all nodes have sent.
     #[must_use]
-    pub const fn control(&self) -> (u64, u64) {
-        (self.shared.control_messages, self.shared.control_bytes)
+    pub const fn traffic(&self) -> Traffic {
+        self.shared.traffic
     }
 
     /// A team's chunks so far, by number.

@@ -3,14 +3,12 @@
 
 use super::{
     Size,
-    lab::{Lab, Setup, fixed, played_and_lost},
+    lab::{CHUNKS_PER_SECOND, Lab, UPLINK, played_and_lost, reference},
 };
-use crate::{Fault, Lie, Loss, NetworkConfig, NodeId, Report, StreamSpec, Withholds};
-use p2psp_core::{LeftReason, ParityPolicy};
+use crate::{Fault, Lie, Loss, NodeId, Report, Withholds};
+use p2psp_core::LeftReason;
 use std::time::Duration;
 
-const CHUNKS_PER_SECOND: u32 = 610;
-const UPLINK: u64 = 20_000_000;
 const LOSS: Loss = Loss::Independent(0.05);
 /// Until then everybody behaves, and voices count.
 const PEACE: Duration = Duration::from_secs(4);
@@ -55,6 +53,7 @@ pub(super) fn free_riders(seed: u64, size: Size, report: &mut Report) {
             within_s,
         );
         report.at_most(&format!("{name}: honest members that lost their seats"), seats as f64, 0.0);
+        lab.heals(name, report);
         report.world(&mut lab.world);
     }
     excuses(seed, peers, report);
@@ -129,18 +128,12 @@ fn keep_seats(report: &mut Report, name: &str, lab: &mut Lab) {
         splitter.rested, splitter.silenced
     ));
     report.at_most(&format!("{name}: seats lost"), (seats as u64 + splitter.free_riders) as f64, 0.0);
+    lab.heals(name, report);
     report.world(&mut lab.world);
 }
 
 fn team(seed: u64, peers: usize, loss: Loss, uplink: impl Fn(usize) -> u64) -> Lab {
-    let stream = StreamSpec {
-        payload_bytes: 1024,
-        parity: Some(ParityPolicy::Adaptive),
-        ..StreamSpec::new(CHUNKS_PER_SECOND)
-    };
-    let network = NetworkConfig { latency: fixed(20, 20), loss, ..NetworkConfig::default() };
-    let mut lab =
-        Setup { network, perfect: false, seed, peers, stream, uplink: Some(UPLINK) }.build(|_, _| ());
+    let mut lab = reference(seed, peers, loss);
     for (index, node) in lab.peers.clone().into_iter().enumerate() {
         lab.world.set_uplink(node, uplink(index));
     }

@@ -1,13 +1,36 @@
 //! What most experiments begin with: one team whose members have all found each other before the first chunk comes.
 
-use crate::{Latency, NetworkConfig, NodeId, Rng, StreamSpec, TeamId, World};
-use p2psp_core::{Instant, PeerConfig, PeerStats};
+use crate::{Latency, Loss, NetworkConfig, NodeId, Report, Rng, StreamSpec, TeamId, World};
+use p2psp_core::{Instant, ParityPolicy, PeerConfig, PeerStats};
 use p2psp_wire::limits::HEADER_BYTES;
 use std::time::Duration;
 
 /// From one start of a peer to the next, and the time for the last ones to be linked.
 const JOIN_SPACING: Duration = Duration::from_millis(20);
 const SETTLING: Duration = Duration::from_secs(3);
+
+/// After the last fault: links time out, turns go elsewhere, newcomers have begun.
+const HEALING: Duration = Duration::from_secs(4);
+/// Then nobody may miss a chunk for this long.
+const CLEAN: Duration = Duration::from_secs(2);
+/// How far the play-out may have fallen back within that, in chunks a thousand.
+const BEHIND_PER_MILLE: u64 = 50;
+
+/// The setting of most bars: 5 Mb/s in chunks of 1024 bytes ...
+pub(super) const CHUNKS_PER_SECOND: u32 = 610;
+/// ... and 20 Mb/s up, with round trips of 40 ms.
+pub(super) const UPLINK: u64 = 20_000_000;
+
+/// A team at the setting of most bars: signed, with redundancy as the loss asks for it.
+pub(super) fn reference(seed: u64, peers: usize, loss: Loss) -> Lab {
+    let stream = StreamSpec {
+        payload_bytes: 1024,
+        parity: Some(ParityPolicy::Adaptive),
+        ..StreamSpec::new(CHUNKS_PER_SECOND)
+    };
+    let network = NetworkConfig { latency: fixed(20, 20), loss, ..NetworkConfig::default() };
+    Setup { network, perfect: false, seed, peers, stream, uplink: Some(UPLINK) }.build(|_, _| ())
+}
 
 /// A team and what is asked of it.
 pub(super) struct Setup {
@@ -110,6 +133,30 @@ impl Lab {
     /// What every peer counted.
     pub(super) fn stats(&self) -> Vec<PeerStats> {
         self.peers.iter().map(|peer| self.world.peer_stats(*peer)).collect()
+    }
+
+    /// All faults of the network stop: soon every member that is still there plays on without a gap.
+    pub(super) fn heals(&mut self, name: &str, report: &mut Report) {
+        self.world.mend();
+        self.world.run_for(HEALING);
+        let members: Vec<NodeId> =
+            self.peers.iter().copied().filter(|node| self.world.is_alive(*node)).collect();
+        let seen = |world: &World| {
+            members
+                .iter()
+                .map(|node| world.view(*node))
+                .map(|view| (view.played, view.lost))
+                .collect::<Vec<_>>()
+        };
+        let before = seen(&self.world);
+        self.world.run_for(CLEAN);
+        let after = seen(&self.world);
+        let due = CLEAN.as_nanos() / self.stream.chunk_interval.as_nanos();
+        let least = u64::try_from(due).unwrap_or(u64::MAX) * (1000 - BEHIND_PER_MILLE) / 1000;
+        let gaps: u64 = before.iter().zip(&after).map(|(before, after)| after.1 - before.1).sum();
+        let stuck = before.iter().zip(&after).filter(|(before, after)| after.0 - before.0 < least).count();
+        report.at_most(&format!("{name}: chunks lost after the faults"), gaps as f64, 0.0);
+        report.at_most(&format!("{name}: members that do not play then"), stuck as f64, 0.0);
     }
 
     /// Played and lost of all peers together, since the beginning.

@@ -3,15 +3,12 @@
 
 use super::{
     Size,
-    lab::{Lab, Setup, fixed, played_and_lost},
+    lab::{CHUNKS_PER_SECOND, Lab, UPLINK, played_and_lost, reference},
 };
-use crate::{Loss, NetworkConfig, Report, Rng, StreamSpec};
-use p2psp_core::{LeftReason, ParityPolicy, PeerStats};
+use crate::{Loss, Report, Rng};
+use p2psp_core::{LeftReason, PeerStats};
 use p2psp_wire::limits::{HASH_BYTES, SIGNATURE_BYTES};
 use std::time::Duration;
-
-const CHUNKS_PER_SECOND: u32 = 610;
-const UPLINK: u64 = 20_000_000;
 
 /// One row: what is lost, with which parity, and the bars.
 struct Case {
@@ -36,7 +33,7 @@ pub(super) fn loss(seed: u64, size: Size, report: &mut Report) {
     ];
     report.line(format!("{peers} peers, {CHUNKS_PER_SECOND} chunks/s, {seconds} s for each case"));
     for case in cases {
-        let mut lab = team(seed, peers, case.loss, ParityPolicy::Adaptive, |_| ());
+        let mut lab = reference(seed, peers, case.loss);
         lab.run_to(Duration::from_secs(seconds));
         let stats = lab.stats();
         let (played, lost) = lab.played_and_lost();
@@ -66,6 +63,7 @@ pub(super) fn loss(seed: u64, size: Size, report: &mut Report) {
             total(|s| s.chunks_false) as f64,
             0.0,
         );
+        lab.heals(case.name, report);
         report.world(&mut lab.world);
     }
 }
@@ -73,7 +71,7 @@ pub(super) fn loss(seed: u64, size: Size, report: &mut Report) {
 /// A tenth of the team dies in one instant: the others are at full quality again within a second.
 pub(super) fn mass_death(seed: u64, size: Size, report: &mut Report) {
     let peers = if size == Size::Full { 64 } else { 20 };
-    let mut lab = team(seed, peers, Loss::None, ParityPolicy::Adaptive, |_| ());
+    let mut lab = reference(seed, peers, Loss::None);
     lab.run_to(Duration::from_secs(5));
     let dead: Vec<_> = lab.peers.drain(..peers / 10).collect();
     for peer in dead {
@@ -97,7 +95,7 @@ pub(super) fn mass_death(seed: u64, size: Size, report: &mut Report) {
 pub(super) fn poison(seed: u64, size: Size, report: &mut Report) {
     let (peers, seconds) = if size == Size::Full { (64, 30) } else { (16, 8) };
     for (name, share, continuity) in [("10 %", 10, 0.9999), ("30 %", 3, 0.999)] {
-        let mut lab = team(seed, peers, Loss::None, ParityPolicy::Adaptive, |_| ());
+        let mut lab = reference(seed, peers, Loss::None);
         lab.run_to(Duration::from_secs(3));
         let (poisoners, honest): (Vec<_>, Vec<_>) =
             lab.peers.iter().enumerate().partition(|(index, _)| index % share == 0);
@@ -126,6 +124,7 @@ pub(super) fn poison(seed: u64, size: Size, report: &mut Report) {
         report.at_most(&format!("{name}: honest members that lost their seats"), lost_seats as f64, 0.0);
         let kept = played as f64 / (played + lost).max(1) as f64;
         report.at_least(&format!("{name}: continuity of the honest"), kept, continuity);
+        lab.heals(name, report);
         report.world(&mut lab.world);
     }
 }
@@ -135,7 +134,7 @@ pub(super) fn crashes(seed: u64, size: Size, report: &mut Report) {
     let (peers, seconds) = if size == Size::Full { (64, 120) } else { (16, 10) };
     for tau_s in [120, 600, 3600] {
         let tau = Duration::from_secs(tau_s);
-        let mut lab = team(seed, peers, Loss::None, ParityPolicy::Adaptive, |_| ());
+        let mut lab = reference(seed, peers, Loss::None);
         lab.run_to(Duration::from_secs(3));
         let mut rng = Rng::new(seed ^ tau_s);
         let mut everybody = lab.peers.clone();
@@ -152,22 +151,9 @@ pub(super) fn crashes(seed: u64, size: Size, report: &mut Report) {
         ));
         report.at_least(&format!("{tau_s} s: continuity"), continuity, 0.999);
         report.figure(&format!("continuity_{tau_s}"), continuity);
+        lab.heals(&format!("{tau_s} s"), report);
         report.world(&mut lab.world);
     }
-}
-
-fn team(
-    seed: u64,
-    peers: usize,
-    loss: Loss,
-    parity: ParityPolicy,
-    tune: impl Fn(&mut p2psp_core::PeerConfig),
-) -> Lab {
-    let stream =
-        StreamSpec { payload_bytes: 1024, parity: Some(parity), ..StreamSpec::new(CHUNKS_PER_SECOND) };
-    let network = NetworkConfig { latency: fixed(20, 20), loss, ..NetworkConfig::default() };
-    Setup { network, perfect: false, seed, peers, stream, uplink: Some(UPLINK) }
-        .build(|_, config| tune(config))
 }
 
 /// Bytes that came beside the stream's own, as a share of it: parity, manifests and chunks sent once more.
