@@ -83,10 +83,10 @@ pub(crate) fn hash_chunk(chunk: &Chunk) -> Hash {
     truncate(&context.finish())
 }
 
-/// What stands for a chunk in a complaint (R-FAIR-1): the hash of all of it, header included, as it came. A shard's would leave out
-/// the place in the generation, and who lied about that only would have its victims accuse it with the true hash.
-pub(crate) fn hash_evidence(chunk: &Chunk) -> Hash {
-    hash_bytes(chunk.datagram())
+/// What stands for a datagram in a complaint (R-FAIR-1): the hash of all of it, header included, as it came. A shard's would leave
+/// out the place in the generation, and who lied about that only would have its victims accuse it with the true hash.
+pub(crate) fn hash_evidence(datagram: &[u8]) -> Hash {
+    hash_bytes(datagram)
 }
 
 /// The hash of a parity shard, or of a manifest.

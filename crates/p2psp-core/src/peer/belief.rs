@@ -6,7 +6,7 @@ mod testimony;
 
 use crate::{Instant, LinkId, guard::Bucket, protect, window::Window};
 use bytes::Bytes;
-use p2psp_wire::{ChannelId, Chunk, ChunkNumber, Epoch, Integrity, Manifest, Parity};
+use p2psp_wire::{ChannelId, Chunk, ChunkNumber, Datagram, Epoch, Integrity, Manifest, Parity};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -61,8 +61,8 @@ pub(super) struct Resolved {
 #[derive(Debug)]
 pub(super) struct Culprit {
     pub(super) link: LinkId,
-    /// The false chunk, where it was one.
-    pub(super) evidence: Option<Chunk>,
+    /// What is false.
+    pub(super) evidence: Datagram,
 }
 
 /// What a generation needs.
@@ -290,14 +290,14 @@ impl Belief {
                     resolved.believed.push((chunk, link));
                 }
             } else if !is_proven {
-                resolved.culprits.push(Culprit { link, evidence: Some(chunk) });
+                resolved.culprits.push(Culprit { link, evidence: Datagram::Chunk(chunk) });
             }
         }
         let places = (contents.first, 0)..(contents.first, u8::MAX);
         let waiting: Vec<(ChunkNumber, u8)> = self.parity.range(places).map(|(place, _)| *place).collect();
         for (parity, link) in waiting.iter().filter_map(|place| self.parity.remove(place)) {
             if generation.take(&parity) == Verdict::Bad {
-                resolved.culprits.push(Culprit { link, evidence: None });
+                resolved.culprits.push(Culprit { link, evidence: Datagram::Parity(parity) });
             }
         }
         self.looks.insert((look_at, contents.first));

@@ -161,8 +161,8 @@ impl Peer {
         self.stats.chunks_false += 1;
         let splitter = self.life.splitter_link();
         let slot = self.seat.as_ref().and_then(|seat| seat.team.slot_of_link(link));
-        if let (Some(splitter), Some(accused), Some(chunk)) = (splitter, slot, evidence) {
-            let (number, hash) = (chunk.number(), protect::hash_evidence(&chunk));
+        if let (Some(splitter), Some(accused)) = (splitter, slot) {
+            let (number, hash) = (evidence.number(), protect::hash_evidence(evidence.bytes()));
             self.send(splitter, Control::Complaint { accused, number, hash });
         }
         if let Some(peer) = self.links.get(&link).map(|link| link.peer).filter(|_| splitter != Some(link)) {
@@ -244,7 +244,7 @@ impl Peer {
             Verdict::Believed | Verdict::Waits if is_done => seat.belief.on_done(number),
             Verdict::Believed | Verdict::Waits => {}
             Verdict::Bad => {
-                sorted.culprits.push(Culprit { link: sender.link, evidence: Some(chunk.clone()) });
+                sorted.culprits.push(Culprit { link: sender.link, evidence: Datagram::Chunk(chunk.clone()) });
                 return false;
             }
             Verdict::Dropped | Verdict::Known => {
@@ -298,7 +298,9 @@ impl Peer {
             }
             Verdict::Waits => self.stats.parity_received += 1,
             Verdict::Bad if sender.slot.is_some() => {
-                sorted.culprits.push(Culprit { link: sender.link, evidence: None });
+                sorted
+                    .culprits
+                    .push(Culprit { link: sender.link, evidence: Datagram::Parity(parity.clone()) });
             }
             Verdict::Bad | Verdict::Known | Verdict::Dropped => {}
         }
@@ -318,7 +320,10 @@ impl Peer {
         let (verdict, resolved) = seat.belief.on_manifest(now, manifest, &seat.window);
         match verdict {
             Verdict::Believed => self.stats.manifests_received += 1,
-            Verdict::Bad => sorted.culprits.push(Culprit { link: sender.link, evidence: None }),
+            Verdict::Bad => {
+                let evidence = Datagram::Manifest(manifest.clone());
+                sorted.culprits.push(Culprit { link: sender.link, evidence });
+            }
             Verdict::Waits | Verdict::Known | Verdict::Dropped => {}
         }
         sorted.culprits.extend(resolved.culprits);

@@ -165,7 +165,7 @@ impl Splitter {
         number: ChunkNumber,
         hash: Hash,
     ) {
-        let sent = self.window.get(number).map(protect::hash_evidence);
+        let sent = self.window.get(number).map(|chunk| protect::hash_evidence(chunk.datagram()));
         if sent == Some(hash) || from == accused {
             return self.violation(now, link, "a complaint about what is true");
         }

@@ -5,7 +5,9 @@ use crate::{
     lab::{Lab, SPLITTER, key, signing_key},
     peer::LeftReason,
 };
-use p2psp_wire::{Chunk, ChunkHeader, Control, Datagram, Slot};
+use p2psp_wire::{
+    Chunk, ChunkHeader, Control, Datagram, Epoch, Hash, ManifestContents, Parity, Slot, StreamTime,
+};
 use std::time::Duration;
 
 const CHUNK: Duration = Duration::from_millis(5);
@@ -171,6 +173,28 @@ fn a_false_place_is_evidence() {
     assert_eq!((lab.splitter.stats().members, lab.splitter.stats().complaints), (8, 1));
 }
 
+/// R-FAIR-1: parity and manifests that are false cost the seat as chunks do.
+#[test]
+fn false_parity_and_manifests_are_evidence() {
+    let parity = |lab: &Lab| {
+        let chunk = played_chunk(lab, 3, 100);
+        let first = chunk.number().minus(chunk.header().position.into());
+        Datagram::Parity(Parity::new(first, 40, Slot::new(1).unwrap(), 0, &[7; 100]).unwrap())
+    };
+    for is_parity in [true, false] {
+        let mut lab = team(8, 4);
+        lab.stream(200, CHUNK, 50);
+        let datagram = if is_parity { parity(&lab) } else { strange_manifest(&lab) };
+        for victim in [1, 3, 4] {
+            let link = lab.wires.link(victim, 2);
+            lab.inject(victim, Input::Train { link, datagrams: vec![datagram.clone()] });
+        }
+        lab.pass(Duration::from_millis(100));
+        assert!(lab.splitter.roster().all(|(_, peer)| peer != key(2)), "parity: {is_parity}");
+        assert_eq!(lab.splitter.stats().expulsions, 1, "parity: {is_parity}");
+    }
+}
+
 /// R-FAIR-2: the whole team accuses one of what nobody could have sent yet, and then of what is just near enough.
 #[test]
 fn far_chunks_are_no_evidence() {
@@ -182,7 +206,7 @@ fn far_chunks_are_no_evidence() {
             let message = Control::Complaint {
                 accused: Slot::new(5).unwrap(),
                 number: p2psp_wire::ChunkNumber::new(number).unwrap(),
-                hash: p2psp_wire::Hash([9; 16]),
+                hash: Hash([9; 16]),
             };
             lab.inject(SPLITTER, Input::Control { link: lab.wires.link(SPLITTER, accuser), message });
         }
@@ -194,7 +218,7 @@ fn complaint(accused: u16, evidence: &Chunk) -> Control {
     Control::Complaint {
         accused: Slot::new(accused).unwrap(),
         number: evidence.number(),
-        hash: crate::protect::hash_evidence(evidence),
+        hash: crate::protect::hash_evidence(evidence.datagram()),
     }
 }
 
@@ -217,7 +241,7 @@ fn liars_expel_nobody() {
     for accused in [0, 2, 3, 4, 5, 6, 7] {
         for _ in 0..5 {
             let accused = Slot::new(accused).unwrap();
-            let message = Control::Complaint { accused, number, hash: p2psp_wire::Hash([9; 16]) };
+            let message = Control::Complaint { accused, number, hash: Hash([9; 16]) };
             lab.inject(SPLITTER, Input::Control { link, message });
         }
     }
@@ -228,24 +252,29 @@ fn liars_expel_nobody() {
     assert_eq!(lab.splitter.stats().members, 7);
 }
 
+/// Of another key, brought by node 2.
+fn strange_manifest(lab: &Lab) -> Datagram {
+    let other = crate::SigningKey::from_seed(&[9; 32]).unwrap();
+    let contents = ManifestContents {
+        epoch: Epoch(1),
+        first: lab.splitter.stats().next_number,
+        data_chunks: 8,
+        shard_bytes: 100,
+        closed: StreamTime::from_micros(1),
+        previous: Hash::default(),
+        hashes: vec![Hash([7; 16]); 8],
+    };
+    let manifest = other.sign(crate::lab::channel(), contents, Slot::new(1).unwrap()).unwrap();
+    Datagram::Manifest(manifest)
+}
+
 /// Manifests of another key, and changed ones, are nobody's word: they cost their bringer the link.
 #[test]
 fn forged_manifests_are_refused() {
     let mut lab = team(4, 4);
     lab.stream(100, CHUNK, 50);
-    let other = crate::SigningKey::from_seed(&[9; 32]).unwrap();
-    let contents = p2psp_wire::ManifestContents {
-        epoch: p2psp_wire::Epoch(1),
-        first: lab.splitter.stats().next_number,
-        data_chunks: 8,
-        shard_bytes: 100,
-        closed: p2psp_wire::StreamTime::from_micros(1),
-        previous: p2psp_wire::Hash::default(),
-        hashes: vec![p2psp_wire::Hash([7; 16]); 8],
-    };
-    let manifest = other.sign(crate::lab::channel(), contents, Slot::new(1).unwrap()).unwrap();
     let link = lab.wires.link(1, 2);
-    lab.inject(1, Input::Train { link, datagrams: vec![Datagram::Manifest(manifest)] });
+    lab.inject(1, Input::Train { link, datagrams: vec![strange_manifest(&lab)] });
     assert_eq!(lab.peer(1).stats().chunks_false, 1);
     lab.stream(100, CHUNK, 50);
     lab.pass(Duration::from_secs(1));
