@@ -17,7 +17,7 @@ mod trace;
 mod world;
 
 pub use links::{Fault, NodeId, Traffic};
-pub use mischief::{Lie, Withholds};
+pub use mischief::{Harm, Lie, Poison, Withholds};
 pub use network::{Latency, Loss, NetworkConfig, Place, Uplink, serialisation};
 pub use oracle::{Oracle, PeerView, Ways};
 pub use queue::Queue;

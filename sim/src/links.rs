@@ -332,7 +332,7 @@ impl Links for Port<'_> {
         };
         let (from, to) = (self.node, end.to);
         if shared.places.get(from.index()).is_some_and(|place| place.splitter) {
-            shared.mischief.on_turn(train);
+            shared.mischief.on_turn(from, train);
         }
         let withheld;
         let train = if shared.mischief.withholds(from) {
@@ -391,8 +391,8 @@ impl Links for Port<'_> {
         let shared = &mut *self.shared;
         let Some(end) = self.table.get_mut(link).filter(|end| end.state == EndState::Open) else { return };
         let own = shared.oracle.view(self.node).and_then(|view| view.slot);
-        let said = shared.mischief.said(self.node, own, message);
-        let message = said.as_ref().unwrap_or(message);
+        let Some(message) = shared.mischief.said(self.node, own, message) else { return };
+        let message = message.as_ref();
         shared.scratch.clear();
         message.encode(&mut shared.scratch);
         let bytes = shared.scratch.len() as u64 + u64::from(shared.config.packet_overhead_bytes);
@@ -425,6 +425,7 @@ impl Links for Port<'_> {
         shared.oracle.on_hangup(now, self.node, link, code);
         let Some(end) = self.table.get_mut(link).filter(|end| end.state == EndState::Open) else { return };
         end.state = EndState::Closed;
+        shared.mischief.on_hangup(now, self.node, end.to);
         let down = |why| Event::LinkDown { node: end.to, link: end.to_link, why };
         if end.fault == Fault::Silence {
             shared.queue.push(now + shared.config.idle_timeout, down(LinkDown::TimedOut));

@@ -1,10 +1,15 @@
 //! Members that keep the letter of the protocol and not its spirit. Owns what such a node withholds and what it says; the machine
 //! inside it is the product's own, and knows nothing of it.
 
+mod poison;
+
+pub use poison::{Harm, Poison};
+
 use crate::links::NodeId;
-use p2psp_core::Train;
+use p2psp_core::{Instant, Train};
 use p2psp_wire::{ChunkNumber, Control, Datagram, Slot, Witness};
-use std::collections::BTreeMap;
+use poison::{Foreign, Poisoner};
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// What a free rider withholds of what it should relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +33,8 @@ pub enum Lie {
     Late,
     /// It never got a turn.
     Nothing,
+    /// Nothing of this seat's ever comes, and nobody else is ever complained about.
+    Conspires(Slot),
 }
 
 /// Who misbehaves, and how.
@@ -35,6 +42,9 @@ pub enum Lie {
 pub(crate) struct Mischief {
     withholding: BTreeMap<NodeId, (Withholds, Withheld)>,
     lying: BTreeMap<NodeId, Lie>,
+    poisoning: BTreeMap<NodeId, Poisoner>,
+    /// Of which splitter, and what it gives out.
+    foreign: Option<(NodeId, Foreign)>,
     /// Whose chunk is which: a liar knows.
     origins: BTreeMap<ChunkNumber, Slot>,
 }
@@ -56,8 +66,49 @@ impl Mischief {
         self.lying.insert(node, lie);
     }
 
+    pub(crate) fn poison(&mut self, node: NodeId, how: Poison) {
+        if let Poison::Foreign(splitter) = how {
+            self.foreign = Some((splitter, Foreign::default()));
+        }
+        self.poisoning.insert(node, Poisoner::new(how));
+    }
+
+    /// What a poisoner has done.
+    pub(crate) fn harm(&self, node: NodeId) -> Option<&Harm> {
+        self.poisoning.get(&node).map(|poisoner| &poisoner.harm)
+    }
+
+    /// A node hangs up on another.
+    pub(crate) fn on_hangup(&mut self, now: Instant, from: NodeId, to: NodeId) {
+        for (node, victim) in [(from, to), (to, from)] {
+            if let Some(poisoner) = self.poisoning.get_mut(&node) {
+                poisoner.on_cut(now, victim);
+            }
+        }
+    }
+
+    /// What comes from a node to another in place of these.
+    pub(crate) fn altered(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        to: NodeId,
+        datagrams: Vec<Datagram>,
+    ) -> Vec<Datagram> {
+        let nothing = Foreign::default();
+        let foreign = self.foreign.as_ref().map_or(&nothing, |(_, foreign)| foreign);
+        match self.poisoning.get_mut(&from) {
+            Some(poisoner) => poisoner.altered(now, to, datagrams, foreign),
+            None => datagrams,
+        }
+    }
+
     /// A splitter gives a turn out.
-    pub(crate) fn on_turn(&mut self, train: &Train) {
+    pub(crate) fn on_turn(&mut self, splitter: NodeId, train: &Train) {
+        if let Some((_, foreign)) = self.foreign.as_mut().filter(|(of, _)| *of == splitter) {
+            foreign.on_turn(train);
+            return;
+        }
         if self.lying.is_empty() {
             return;
         }
@@ -112,19 +163,30 @@ impl Mischief {
         self.withholding.contains_key(&node)
     }
 
-    /// What a node makes of what its machine says.
-    pub(crate) fn said(&self, from: NodeId, own: Option<Slot>, message: &Control) -> Option<Control> {
-        let (Some(lie), Control::Witness(witness)) = (self.lying.get(&from), message) else { return None };
+    /// What a node makes of what its machine says, if it says anything.
+    pub(crate) fn said<'a>(
+        &self,
+        from: NodeId,
+        own: Option<Slot>,
+        message: &'a Control,
+    ) -> Option<Cow<'a, Control>> {
+        let (lie, witness) = match (self.lying.get(&from), message) {
+            (Some(lie), Control::Witness(witness)) => (lie, witness),
+            (Some(Lie::Conspires(slot)), Control::Complaint { accused, .. }) if accused != slot => {
+                return None;
+            }
+            _ => return Some(Cow::Borrowed(message)),
+        };
         let is_of = |number: ChunkNumber, slot: Option<Slot>| {
             slot.is_some() && self.origins.get(&number).copied() == slot
         };
         let denied = match lie {
-            Lie::Against(slot) => Some(*slot),
+            Lie::Against(slot) | Lie::Conspires(slot) => Some(*slot),
             Lie::Nothing => own,
             Lie::Late => None,
         };
         let came = witness.iter().map(|(number, came)| came && !is_of(number, denied));
         let late = if *lie == Lie::Late { 100_000 } else { witness.copies_late() };
-        Some(Control::Witness(Witness::new(witness.first(), came, late)))
+        Some(Cow::Owned(Control::Witness(Witness::new(witness.first(), came, late))))
     }
 }

@@ -1,6 +1,7 @@
 //! The experiments by name. Each builds worlds from a seed, lets them run, and reports what it measured beside what docs/background.md
 //! predicts and how far off it may be.
 
+mod attacks;
 mod buffer;
 mod churn;
 mod cost;
@@ -150,8 +151,26 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "poison",
         aliases: &[],
-        about: "members that alter what they relay, a tenth and a third of the team: nothing played, everybody expelled",
-        run: recovery::poison,
+        about: "members that alter what they relay, always, on and off, for some: nothing played, everybody expelled",
+        run: attacks::poison,
+    },
+    Scenario {
+        name: "conspiracy",
+        aliases: &[],
+        about: "poisoners that accuse an honest member and spare each other: out all the same, and it keeps its seat",
+        run: attacks::conspiracy,
+    },
+    Scenario {
+        name: "forgery",
+        aliases: &[],
+        about: "true chunks again, under other numbers, in another channel: none of them played",
+        run: attacks::forgery,
+    },
+    Scenario {
+        name: "flood",
+        aliases: &[],
+        about: "members that ask everybody for everything, all the time: nobody else notices",
+        run: attacks::flood,
     },
     Scenario {
         name: "free-riders",

@@ -5,19 +5,19 @@ mod step;
 
 use crate::{
     Rng,
-    links::{End, EndState, Event, Fault, NodeId, Shared, Table, Traffic},
-    mischief::{Lie, Withholds},
+    links::{End, EndState, Event, Fault, NodeId, Port, Shared, Table, Traffic},
+    mischief::{Harm, Lie, Poison, Withholds},
     network::{Loss, NetworkConfig, Uplink},
     oracle::{Oracle, PeerView},
     stream::{ChunkRecord, Sender, StreamSpec, Streams},
     trace::TraceHash,
 };
 use p2psp_core::{
-    DelayHistogram, Instant, LinkDown, LinkId, Peer, PeerConfig, PeerEvent, PeerStats, Protection,
-    SigningKey, Splitter, SplitterConfig, SplitterEvent, SplitterStats, Wake,
+    DelayHistogram, Instant, LinkDown, LinkId, Links as _, Peer, PeerConfig, PeerEvent, PeerStats,
+    Protection, SigningKey, Splitter, SplitterConfig, SplitterEvent, SplitterStats, Wake,
 };
-use p2psp_wire::{ChannelId, ChunkNumber, Epoch, PeerId, StreamHeader};
-use std::{collections::BTreeMap, time::Duration};
+use p2psp_wire::{ChannelId, ChunkNumber, Control, Epoch, PeerId, StreamHeader};
+use std::time::Duration;
 
 /// Where every node's wall clock stands when the world begins: microseconds since 1970-01-01 UTC.
 const WORLD_BEGIN_UNIX_US: u64 = 1_700_000_000_000_000;
@@ -44,16 +44,6 @@ pub struct World {
     splitter_events: Vec<SplitterEvent>,
     watched: Option<NodeId>,
     watch_log: Vec<Arrival>,
-    poisoners: BTreeMap<NodeId, Poisoner>,
-}
-
-/// A member that alters what it relays, on and off.
-#[derive(Clone, Debug)]
-struct Poisoner {
-    /// So many chunk numbers on, as many off.
-    period_chunks: u64,
-    /// When the first chunk that it altered reached somebody.
-    first: Option<Instant>,
 }
 
 /// A chunk that came to the watched peer.
@@ -125,7 +115,6 @@ impl World {
             splitter_events: Vec::new(),
             watched: None,
             watch_log: Vec::new(),
-            poisoners: BTreeMap::new(),
         }
     }
 
@@ -212,9 +201,24 @@ impl World {
         }
     }
 
-    /// From now on a peer alters the chunks that it relays: those of every second run of `period_chunks` numbers.
-    pub fn poison(&mut self, node: NodeId, period_chunks: u64) {
-        self.poisoners.insert(node, Poisoner { period_chunks: period_chunks.max(1), first: None });
+    /// From now on a peer relays something else than it was given.
+    pub fn poison(&mut self, node: NodeId, how: Poison) {
+        self.shared.mischief.poison(node, how);
+    }
+
+    /// What a poisoner has done.
+    #[must_use]
+    pub fn harm(&self, node: NodeId) -> Harm {
+        self.shared.mischief.harm(node).cloned().unwrap_or_default()
+    }
+
+    /// A node says what its machine would not, if the two have a link.
+    pub fn say(&mut self, from: NodeId, to: NodeId, message: &Control) {
+        let now = self.now;
+        let Some(Node { table, uplink, .. }) = self.nodes.get_mut(from.index()) else { return };
+        let is_theirs = |(_, end): &(LinkId, &End)| end.to == to && end.state == EndState::Open;
+        let Some(link) = table.iter().find(is_theirs).map(|(link, _)| link) else { return };
+        Port { node: from, now, table, uplink, shared: &mut self.shared }.send_control(now, link, message);
     }
 
     /// Gives a node another uplink, in bits a second.
@@ -232,12 +236,6 @@ impl World {
     /// From now on a peer says what is not so.
     pub fn lie(&mut self, node: NodeId, lie: Lie) {
         self.shared.mischief.lie(node, lie);
-    }
-
-    /// When the first chunk that this peer altered reached somebody.
-    #[must_use]
-    pub fn first_poison(&self, node: NodeId) -> Option<Instant> {
-        self.poisoners.get(&node)?.first
     }
 
     /// Ends a team's stream.

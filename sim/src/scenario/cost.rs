@@ -15,6 +15,8 @@ const SETTLED: Duration = Duration::from_secs(5);
 pub(super) fn first_hop(seed: u64, size: Size, report: &mut Report) {
     let (peers, seconds) = if size == Size::Full { (64, 30) } else { (16, 8) };
     report.line(format!("{peers} peers, {CHUNKS_PER_SECOND} chunks/s, {seconds} s for each case"));
+    // Eight seconds are for the most part those in which parity finds its measure.
+    let slack = if size == Size::Full { 1.0 } else { 2.0 };
     let bursts = Loss::Bursts { mean: 0.02, length: 50.0 };
     for (name, loss, least) in [
         ("2 %", Loss::Independent(0.02), 0.9999),
@@ -38,7 +40,11 @@ pub(super) fn first_hop(seed: u64, size: Size, report: &mut Report) {
             splitter.chunks_served,
         ));
         let continuity = played as f64 / (played + lost).max(1) as f64;
-        report.at_least(&format!("{name} on the first hop: continuity"), continuity, least);
+        report.at_least(
+            &format!("{name} on the first hop: continuity"),
+            continuity,
+            1.0 - (1.0 - least) * slack,
+        );
         report.figure(&format!("continuity_{name}"), continuity);
         let seats = lab.peers.iter().filter(|node| lab.world.view(**node).left.is_some()).count();
         report.at_most(&format!("{name} on the first hop: seats lost"), seats as f64, 0.0);

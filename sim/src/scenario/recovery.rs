@@ -6,7 +6,7 @@ use super::{
     lab::{CHUNKS_PER_SECOND, Lab, UPLINK, played_and_lost, reference},
 };
 use crate::{Loss, Report, Rng};
-use p2psp_core::{LeftReason, PeerStats};
+use p2psp_core::PeerStats;
 use p2psp_wire::limits::{HASH_BYTES, SIGNATURE_BYTES};
 use std::time::Duration;
 
@@ -88,45 +88,6 @@ pub(super) fn mass_death(seed: u64, size: Size, report: &mut Report) {
     report.at_most("chunks lost later than 1 s after", after as f64, 0.0);
     report.figure("lost_within_1_s", within);
     report.world(&mut lab.world);
-}
-
-/// Members that alter what they relay, on and off. Not one of their bytes is played (the oracle sees to it), they are out a second
-/// after their first false chunk, and nobody else is.
-pub(super) fn poison(seed: u64, size: Size, report: &mut Report) {
-    let (peers, seconds) = if size == Size::Full { (64, 30) } else { (16, 8) };
-    for (name, share, continuity) in [("10 %", 10, 0.9999), ("30 %", 3, 0.999)] {
-        let mut lab = reference(seed, peers, Loss::None);
-        lab.run_to(Duration::from_secs(3));
-        let (poisoners, honest): (Vec<_>, Vec<_>) =
-            lab.peers.iter().enumerate().partition(|(index, _)| index % share == 0);
-        for (_, node) in &poisoners {
-            lab.world.poison(**node, 300);
-        }
-        lab.world.run_for(Duration::from_secs(seconds));
-        let expelled_after = |node| {
-            let view = lab.world.view(node);
-            let first = lab.world.first_poison(node)?;
-            let out = view.left_at.filter(|_| view.left == Some(LeftReason::Expelled))?;
-            Some(out.since(first).as_secs_f64())
-        };
-        let after: Vec<f64> = poisoners.iter().filter_map(|(_, node)| expelled_after(**node)).collect();
-        let lost_seats = honest.iter().filter(|(_, node)| lab.world.view(**node).left.is_some()).count();
-        let honest: Vec<_> = honest.iter().map(|(_, node)| **node).collect();
-        let (played, lost) = played_and_lost(&lab.world, &honest);
-        let parted: u64 = honest.iter().map(|node| lab.world.peer_stats(*node).chunks_false).sum();
-        report.line(format!(
-            "{name}: {} poisoners of {peers}, {parted} links cut, {lost} of {played} chunks lost",
-            poisoners.len()
-        ));
-        report.at_least(&format!("{name}: poisoners expelled"), after.len() as f64, poisoners.len() as f64);
-        let slowest = after.iter().copied().fold(0.0, f64::max);
-        report.at_most(&format!("{name}: out after the first false chunk, s"), slowest, 1.0);
-        report.at_most(&format!("{name}: honest members that lost their seats"), lost_seats as f64, 0.0);
-        let kept = played as f64 / (played + lost).max(1) as f64;
-        report.at_least(&format!("{name}: continuity of the honest"), kept, continuity);
-        lab.heals(name, report);
-        report.world(&mut lab.world);
-    }
 }
 
 /// Nobody says goodbye: members live `tau` on average, crash, and are followed by a newcomer each.

@@ -9,7 +9,7 @@ use crate::{
 };
 use bytes::BytesMut;
 use p2psp_core::{CloseCode, Input, Instant, LinkDown, LinkId, PeerEvent, SplitterEvent, Train, Wake, drain};
-use p2psp_wire::{Chunk, Control, Datagram, FrameDecoder, PeerId};
+use p2psp_wire::{Control, Datagram, FrameDecoder, PeerId};
 use std::time::Duration;
 
 /// Wakes closer together than this are hasty ...
@@ -166,30 +166,10 @@ impl World {
             }
         }
         self.deliveries += train.len() as u64;
-        let mut datagrams: Vec<Datagram> =
+        let datagrams: Vec<Datagram> =
             train.iter().map(|datagram| self.datagram_through_wire(id, datagram)).collect();
-        if self.poisoners.contains_key(&from) {
-            datagrams = datagrams.into_iter().map(|datagram| self.altered(from, datagram)).collect();
-        }
+        let datagrams = self.shared.mischief.altered(self.now, from, id, datagrams);
         self.input(id, Input::Train { link, datagrams });
-    }
-
-    /// What a poisoner makes of a datagram.
-    fn altered(&mut self, from: NodeId, datagram: Datagram) -> Datagram {
-        let now = self.now;
-        let (Some(poisoner), Datagram::Chunk(chunk)) = (self.poisoners.get_mut(&from), &datagram) else {
-            return datagram;
-        };
-        let number = chunk.number();
-        if (number.get() / poisoner.period_chunks) % 2 == 1 {
-            return datagram;
-        }
-        poisoner.first.get_or_insert(now);
-        let mut payload = chunk.payload().to_vec();
-        if let Some(byte) = payload.first_mut() {
-            *byte = !*byte;
-        }
-        Chunk::new(*chunk.header(), &payload).map_or(datagram, Datagram::Chunk)
     }
 
     fn on_link_down(&mut self, id: NodeId, link: LinkId, why: LinkDown) {
@@ -213,6 +193,7 @@ impl World {
         };
         end.state = EndState::Closed;
         self.trace.add(self.now, id.0.into(), 2 << 32 | u64::from(link.0), 0);
+        self.shared.mischief.on_hangup(self.now, id, to);
         self.input(id, Input::LinkDown { link, why });
     }
 
