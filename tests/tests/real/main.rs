@@ -9,6 +9,8 @@ mod icecast;
 #[cfg(test)]
 mod players;
 #[cfg(test)]
+mod polluter;
+#[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod senders;

@@ -1,11 +1,13 @@
 //! What viewers see while packets are lost and members die or freeze: real processes in a network of their own, judged by the bytes
 //! that players were given. The simulator has many more such cases (`p2psp-sim list`); these show that it does not deceive itself.
 
+use crate::polluter::{self, Told};
 use nix::sys::signal::Signal;
+use p2psp_core::LeftReason;
 use p2psp_tests::{
     network::Network,
     player::Player,
-    team::{Peer, Team},
+    team::{Peer, Splitter, Team},
     ts::Recipe,
     viewer::{Original, Seen},
 };
@@ -21,7 +23,9 @@ const STREAM: Duration = Duration::from_secs(32);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Two seconds of the stream: play has begun everywhere.
 const UNDER_WAY_BYTES: usize = 1_250_000;
-/// Longest time for a dead member to leave the roster.
+/// Some two seconds into the stream, too.
+const POLLUTED_FROM: u64 = 1_200;
+/// Longest time for a dead or hostile member to leave the roster.
 const NOTICED: Duration = Duration::from_secs(1);
 
 /// The stream as a file, and its bytes.
@@ -135,14 +139,43 @@ fn three_of_sixteen_killed_at_once() {
     });
 }
 
+/// One of sixteen alters whatever it relays: it is out within a second, and nobody's viewer misses a packet or sees a false one.
+#[test]
+fn one_of_sixteen_pollutes() {
+    Network::run(|_| {
+        let stream = stream();
+        let splitter = Splitter::start(&["--wait-peers", "16", "--input", stream.path.to_str().unwrap()]);
+        let polluter = polluter::join(&splitter, POLLUTED_FROM);
+        let mut team = Team::of(splitter, 15);
+        let players = team.play();
+        let next = || polluter.recv_timeout(PATIENCE).expect("a word from the polluter");
+        let (Told::Begun(begun), Told::Left(reason, left)) = (next(), next()) else {
+            panic!("it was put out before it had begun")
+        };
+        let noticed = left.duration_since(begun);
+        let seen = seen(players);
+        team.ends();
+        let last = team.last();
+        let victims = last.iter().filter(|last| last["false_chunks_total"].as_u64() >= Some(1)).count();
+        print(&format!("1 of 16 pollutes: {reason:?} after {noticed:?}, {victims} victims"), &seen, &last);
+        assert_continuity(&seen, 1.0);
+        assert_eq!(reason, LeftReason::Expelled);
+        assert!(noticed <= NOTICED, "out after {noticed:?}");
+        assert!(
+            victims > 5,
+            "{victims} of 15 were sent a false chunk: more than a third must have complained"
+        );
+    });
+}
+
 /// A peer that freezes for three seconds costs the others nothing, and plays on afterwards, to the end.
 #[test]
 fn a_peer_that_freezes_for_three_seconds() {
     Network::run(|_| {
-        let (mut team, players) = playing(8);
+        let (mut team, players) = playing(16);
         players[0].wait_bytes(UNDER_WAY_BYTES, PATIENCE);
         team.wait_complete();
-        let frozen = &team.peers[7];
+        let frozen = &team.peers[15];
         frozen.process.signal(Signal::SIGSTOP);
         let stopped = Instant::now();
         // As long as another viewer takes to be given three seconds of the stream.
@@ -152,11 +185,11 @@ fn a_peer_that_freezes_for_three_seconds() {
         frozen.process.signal(Signal::SIGCONT);
         let seen = seen(players);
         team.ends();
-        print(&format!("the last of 8 frozen for {span:?}"), &seen, &team.last());
-        assert_continuity(&seen[..7], 1.0);
+        print(&format!("the last of 16 frozen for {span:?}"), &seen, &team.last());
+        assert_continuity(&seen[..15], 1.0);
         // What it missed while it was frozen is over; a second more is for finding its way back.
         let away = (span + Duration::from_secs(1)).as_secs_f64() / STREAM.as_secs_f64();
-        assert!(seen[7].continuity() >= 1.0 - away, "{:?}", seen[7]);
+        assert!(seen[15].continuity() >= 1.0 - away, "{:?}", seen[15]);
     });
 }
 
