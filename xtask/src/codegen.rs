@@ -1,36 +1,111 @@
-//! Protobuf code: compiled by protox (no `protoc`), written by prost, checked in, and compared in CI.
+//! Protobuf code: compiled by protox (no `protoc`), written by prost and tonic, checked in, and compared in CI.
 
+use prost::Message;
 use std::{error::Error, fs, path::Path};
 
-/// Each package: its proto file below `proto/`, the generated file, and the file it is checked in as.
-const PACKAGES: [(&str, &str, &str); 1] =
-    [("p2psp/wire/v1/control.proto", "p2psp.wire.v1.rs", "crates/p2psp-wire/src/generated/p2psp.wire.v1.rs")];
-
-pub(crate) fn write(root: &Path) -> Result<(), Box<dyn Error>> {
-    for (proto, generated, target) in PACKAGES {
-        fs::write(root.join(target), generate(root, proto, generated)?)?;
-    }
-    Ok(())
+/// A package below `proto/` and where its code is checked in.
+struct Package {
+    name: &'static str,
+    files: &'static [&'static str],
+    folder: &'static str,
+    /// Has services, which are reflected: code for them, their descriptors, and serialisation of what tools print.
+    service: bool,
 }
 
-pub(crate) fn check(root: &Path) -> Result<(), Box<dyn Error>> {
-    for (proto, generated, target) in PACKAGES {
-        if fs::read_to_string(root.join(target))? != generate(root, proto, generated)? {
-            return Err(format!("{target} is stale: run `cargo xtask codegen` and commit it").into());
+const PACKAGES: [Package; 2] = [
+    Package {
+        name: "p2psp.wire.v1",
+        files: &["p2psp/wire/v1/control.proto"],
+        folder: "crates/p2psp-wire/src/generated",
+        service: false,
+    },
+    Package {
+        name: "p2psp.admin.v1",
+        files: &[
+            "p2psp/admin/v1/figures.proto",
+            "p2psp/admin/v1/peer.proto",
+            "p2psp/admin/v1/runtime.proto",
+            "p2psp/admin/v1/splitter.proto",
+        ],
+        folder: "crates/p2psp-admin/src/generated",
+        service: true,
+    },
+];
+
+/// Messages of the admin API that tools print: those without a `oneof` or a field mask.
+const PRINTED: [&str; 13] = [
+    "Ban",
+    "Channel",
+    "DelayBucket",
+    "Info",
+    "IngestFigures",
+    "Neighbour",
+    "NetFigures",
+    "Peer",
+    "PeerFigures",
+    "PeerStatus",
+    "PlayoutFigures",
+    "SplitterFigures",
+    "Team",
+];
+
+pub(crate) fn write(root: &Path) -> Result<(), Box<dyn Error>> {
+    for package in &PACKAGES {
+        for (name, content) in generate(root, package)? {
+            fs::write(root.join(package.folder).join(name), content)?;
         }
     }
     Ok(())
 }
 
-fn generate(root: &Path, proto: &str, generated: &str) -> Result<String, Box<dyn Error>> {
+pub(crate) fn check(root: &Path) -> Result<(), Box<dyn Error>> {
+    for package in &PACKAGES {
+        for (name, content) in generate(root, package)? {
+            let path = Path::new(package.folder).join(name);
+            if fs::read(root.join(&path))? != content {
+                return Err(
+                    format!("{} is stale: run `cargo xtask codegen` and commit it", path.display()).into()
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The package's files by name.
+fn generate(root: &Path, package: &Package) -> Result<Vec<(String, Vec<u8>)>, Box<dyn Error>> {
     let proto_root = root.join("proto");
-    let descriptors = protox::compile([proto_root.join(proto)], [proto_root])?;
+    let files = package.files.iter().map(|file| proto_root.join(file));
+    let descriptors = protox::compile(files, [&proto_root])?;
     let out = std::env::temp_dir().join(format!("p2psp-codegen-{}", std::process::id()));
     fs::create_dir_all(&out)?;
-    let mut config = prost_build::Config::new();
-    config.out_dir(&out).bytes(["."]);
-    config.compile_fds(descriptors)?;
-    let code = fs::read_to_string(out.join(generated))?;
+    let mut generated = Vec::new();
+    if package.service {
+        let mut builder = tonic_prost_build::configure().build_transport(false).out_dir(&out).bytes(".");
+        for message in PRINTED {
+            builder =
+                builder.type_attribute(format!(".{}.{message}", package.name), "#[derive(serde::Serialize)]");
+        }
+        for (field, name) in
+            [("Info.role", "role"), ("Info.state", "runtime_state"), ("Peer.state", "peer_state")]
+        {
+            let attribute = format!("#[serde(serialize_with = \"crate::names::{name}\")]");
+            builder = builder.field_attribute(format!(".{}.{field}", package.name), attribute);
+        }
+        // Comments would make three quarters of what the binary carries for reflection.
+        let mut lean = descriptors.clone();
+        for file in &mut lean.file {
+            file.source_code_info = None;
+        }
+        generated.push((format!("{}.binpb", package.name), lean.encode_to_vec()));
+        builder.compile_fds(descriptors)?;
+    } else {
+        let mut config = prost_build::Config::new();
+        config.out_dir(&out).bytes(["."]);
+        config.compile_fds(descriptors)?;
+    }
+    let name = format!("{}.rs", package.name);
+    generated.push((name.clone(), fs::read(out.join(name))?));
     fs::remove_dir_all(&out)?;
-    Ok(code)
+    Ok(generated)
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Crate, which of ours it may use (normal and build dependencies), which others it must never see.
-const LAYERS: [(&str, &[&str], &[&str]); 13] = [
+const LAYERS: [(&str, &[&str], &[&str]); 14] = [
     ("p2psp-wire", &[], &["tokio", "quinn", "tonic", "hyper", "rustls", "tracing"]),
     (
         "p2psp-core",
@@ -18,11 +18,28 @@ const LAYERS: [(&str, &[&str], &[&str]); 13] = [
     ),
     ("p2psp-net", &["p2psp-core", "p2psp-wire"], &["tonic", "hyper", "metrics"]),
     ("p2psp-media", &["p2psp-wire"], &["quinn", "tonic"]),
-    ("p2psp-splitter", &["p2psp-net", "p2psp-media", "p2psp-core", "p2psp-wire"], &["quinn"]),
-    ("p2psp-peer", &["p2psp-net", "p2psp-media", "p2psp-core", "p2psp-wire"], &["quinn"]),
+    ("p2psp-admin", &["p2psp-wire"], &["quinn", "rustls"]),
+    (
+        "p2psp-splitter",
+        &["p2psp-net", "p2psp-media", "p2psp-admin", "p2psp-core", "p2psp-wire"],
+        &["quinn", "tonic"],
+    ),
+    (
+        "p2psp-peer",
+        &["p2psp-net", "p2psp-media", "p2psp-admin", "p2psp-core", "p2psp-wire"],
+        &["quinn", "tonic"],
+    ),
     (
         "p2psp",
-        &["p2psp-splitter", "p2psp-peer", "p2psp-net", "p2psp-media", "p2psp-core", "p2psp-wire"],
+        &[
+            "p2psp-splitter",
+            "p2psp-peer",
+            "p2psp-net",
+            "p2psp-media",
+            "p2psp-admin",
+            "p2psp-core",
+            "p2psp-wire",
+        ],
         &["quinn"],
     ),
     ("p2psp-sim", &["p2psp-core", "p2psp-wire"], &["tokio", "quinn", "rand", "getrandom"]),

@@ -1,7 +1,8 @@
-//! Development tasks that CI and people share: `cargo xtask codegen [--check] | layers | rules | tidy`.
+//! Development tasks that CI and people share: `cargo xtask codegen [--check] | layers | metrics [--check] | rules | tidy`.
 
 mod codegen;
 mod layers;
+mod metrics;
 mod rules;
 mod tidy;
 
@@ -14,9 +15,11 @@ fn main() -> ExitCode {
         ["codegen"] => codegen::write(&root()),
         ["codegen", "--check"] => codegen::check(&root()),
         ["layers"] => layers::check(&root()),
+        ["metrics"] => metrics::write(&root()),
+        ["metrics", "--check"] => metrics::check(&root()),
         ["rules"] => rules::check(&root()),
         ["tidy"] => tidy::check(&root()),
-        _ => Err("usage: cargo xtask codegen [--check] | layers | rules | tidy".into()),
+        _ => Err("usage: cargo xtask codegen [--check] | layers | metrics [--check] | rules | tidy".into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

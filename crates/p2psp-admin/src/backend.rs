@@ -1,0 +1,77 @@
+//! What a runtime has to offer for the admin API to be served. Knows no transport: a backend may be a test's.
+
+use crate::{Journal, v1};
+use p2psp_wire::PeerId;
+use std::{fmt, pin::Pin, time::Duration};
+
+/// A command's answer, later.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send + 'a>>;
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// As many commands wait as may wait: `RESOURCE_EXHAUSTED`.
+    #[error("too many commands are waiting; try again in a moment")]
+    Busy,
+    /// It is about something that is not there: `NOT_FOUND`.
+    #[error("{0}")]
+    NotFound(String),
+    /// A value makes no sense: `INVALID_ARGUMENT`.
+    #[error("{field}: {problem}")]
+    Invalid {
+        /// The request's field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The process is ending: `UNAVAILABLE`.
+    #[error("the process is ending")]
+    Ended,
+}
+
+/// The process around a runtime.
+pub trait Process: Send + Sync + 'static {
+    /// The settings in force as a settings file, without secrets.
+    fn config(&self) -> String;
+    /// The log's filter.
+    fn log_level(&self) -> String;
+    /// Sets the log's filter and gives the one before.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Invalid`] for what is no filter.
+    fn set_log_level(&self, filter: &str) -> Result<String, Refusal>;
+    /// Begins to leave politely, and returns.
+    fn drain(&self);
+}
+
+/// A splitter. Nothing here but the answers may wait.
+pub trait SplitterBackend: fmt::Debug + Send + Sync + 'static {
+    /// The process, without what belongs to the process around it.
+    fn info(&self) -> v1::Info;
+    /// The channel and its source.
+    fn channel(&self) -> v1::Channel;
+    /// The team's limits and figures.
+    fn team(&self) -> v1::Team;
+    /// The members by slot.
+    fn peers(&self) -> &Journal<v1::Peer>;
+    /// Expels a member and bans it for `ban`; gives the slot it had.
+    fn expel(&self, peer: PeerId, ban: Duration) -> Answer<'_, u32>;
+    /// Bans a key for `ban`; gives the slot it had.
+    fn ban(&self, peer: PeerId, ban: Duration) -> Answer<'_, Option<u32>>;
+    /// Ends a ban.
+    fn unban(&self, peer: PeerId) -> Answer<'_, ()>;
+    /// The bans in force by ascending key, and how long they still hold.
+    fn bans(&self) -> Answer<'_, Vec<(PeerId, Duration)>>;
+}
+
+/// A peer. Nothing here may wait.
+pub trait PeerBackend: fmt::Debug + Send + Sync + 'static {
+    /// The process, without what belongs to the process around it.
+    fn info(&self) -> v1::Info;
+    /// The peer's place and figures.
+    fn status(&self) -> v1::PeerStatus;
+    /// The teammates by slot.
+    fn neighbours(&self) -> &Journal<v1::Neighbour>;
+}

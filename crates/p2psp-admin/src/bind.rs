@@ -1,0 +1,197 @@
+//! Where the admin API listens: Unix sockets that only their owner opens, and loopback. Owns how such an address is written, opened
+//! and taken away again.
+
+use std::{
+    fmt, fs, io,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// How a Unix socket's address begins.
+const UNIX: &str = "unix:";
+
+/// Rights of a Unix socket: whoever runs the process, and root.
+const SOCKET_MODE: u32 = 0o600;
+
+/// An address of the admin API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// A Unix socket's path, written `unix:/run/p2psp/admin.sock`.
+    Unix(PathBuf),
+    /// A loopback address, written `127.0.0.1:4490`.
+    Tcp(SocketAddr),
+}
+
+/// Why a text is no address of the admin API.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseBindError {
+    /// Neither of both kinds.
+    #[error(
+        "`{0}` is no admin address: write unix:/run/p2psp/admin.sock, or a loopback address such as 127.0.0.1:4490"
+    )]
+    Form(String),
+    /// Others could reach it.
+    #[error(
+        "{0} can be reached from other machines, and whoever reaches the admin port may steer this process: take 127.0.0.1, [::1] \
+         or a Unix socket, and forward it with ssh or a proxy that asks who is there"
+    )]
+    NotLoopback(SocketAddr),
+}
+
+/// Why an address of the admin API cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Another process answers there.
+    #[error("the admin address {0} is in use by another process: choose another with --admin")]
+    InUse(Bind),
+    /// Anything else.
+    #[error("cannot open the admin address {bind}: {source}; choose another with --admin")]
+    Other {
+        /// Which.
+        bind: Bind,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl FromStr for Bind {
+    type Err = ParseBindError;
+
+    fn from_str(text: &str) -> Result<Self, ParseBindError> {
+        if let Some(path) = text.strip_prefix(UNIX) {
+            return if path.is_empty() {
+                Err(ParseBindError::Form(text.to_owned()))
+            } else {
+                Ok(Self::Unix(path.into()))
+            };
+        }
+        let address: SocketAddr = text.parse().map_err(|_| ParseBindError::Form(text.to_owned()))?;
+        if address.ip().to_canonical().is_loopback() {
+            Ok(Self::Tcp(address))
+        } else {
+            Err(ParseBindError::NotLoopback(address))
+        }
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
+}
+
+/// An open address.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Unix(UnixListener, SocketFile),
+    Tcp(TcpListener),
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Listener {
+    /// Opens an address; a Unix socket that nobody listens on any more is replaced.
+    pub(crate) async fn open(bind: &Bind) -> Result<Self, BindError> {
+        let other = |source| BindError::Other { bind: bind.clone(), source };
+        match bind {
+            Bind::Tcp(address) => match TcpListener::bind(address).await {
+                Ok(listener) => Ok(Self::Tcp(listener)),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(BindError::InUse(bind.clone())),
+                Err(error) => Err(other(error)),
+            },
+            Bind::Unix(path) => {
+                if UnixStream::connect(path).await.is_ok() {
+                    return Err(BindError::InUse(bind.clone()));
+                }
+                if fs::symlink_metadata(path).is_ok_and(|found| !is_socket(&found)) {
+                    let problem = "something that is no socket is there";
+                    return Err(other(io::Error::new(io::ErrorKind::AlreadyExists, problem)));
+                }
+                open_socket(path)
+                    .map(|listener| Self::Unix(listener, SocketFile(path.clone())))
+                    .map_err(other)
+            }
+        }
+    }
+
+    /// The address with its real port.
+    pub(crate) fn bind(&self) -> io::Result<Bind> {
+        match self {
+            Self::Unix(_, SocketFile(path)) => Ok(Bind::Unix(path.clone())),
+            Self::Tcp(listener) => listener.local_addr().map(Bind::Tcp),
+        }
+    }
+
+    /// The next connection. Cancel safe.
+    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Accepted::Tcp(stream)),
+        }
+    }
+}
+
+fn is_socket(found: &fs::Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    found.file_type().is_socket()
+}
+
+/// Opens the socket under another name and renames it: under its own name it never has other rights than it shall have.
+fn open_socket(path: &Path) -> io::Result<UnixListener> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let draft = SocketFile(path.with_file_name(name));
+    let listener = UnixListener::bind(&draft.0)?;
+    fs::set_permissions(&draft.0, fs::Permissions::from_mode(SOCKET_MODE))?;
+    fs::rename(&draft.0, path)?;
+    // Nothing is there any more to take away.
+    std::mem::forget(draft);
+    Ok(listener)
+}
+
+/// A socket's file, taken away with its listener.
+#[derive(Debug)]
+pub(crate) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::debug!(%error, path = %self.0.display(), "an admin socket's file is left");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_parse_back_and_stay_on_this_machine() {
+        for text in ["unix:/run/p2psp/admin.sock", "127.0.0.1:4490", "[::1]:0", "127.9.9.9:1"] {
+            assert_eq!(text.parse::<Bind>().unwrap().to_string(), text);
+        }
+        for (text, says) in [
+            ("0.0.0.0:4490", "can be reached from other machines"),
+            ("[::]:4490", "can be reached"),
+            ("192.0.2.1:4490", "can be reached"),
+            ("unix:", "unix:/run"),
+            ("4490", "127.0.0.1:4490"),
+            ("localhost:4490", "127.0.0.1:4490"),
+        ] {
+            let error = text.parse::<Bind>().unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The admin port: what is served, on which addresses, and until when. Owns listeners, connections and whether the process counts as
+//! ready; what is answered is decided in [`route`] and in the services.
+
+mod route;
+
+use crate::{
+    backend::{PeerBackend, Process, SplitterBackend},
+    bind::{Accepted, Bind, BindError, Listener},
+    metrics,
+    service::limits::{CONNECTIONS_MAX, STREAMS_MAX},
+    v1::{Info, RuntimeState},
+};
+use futures_util::future::{join, join_all};
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use route::{App, Door};
+use std::{convert::Infallible, fmt, pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+use tracing::{debug, warn};
+
+/// Pause after the system refused to hand over a connection, usually for want of file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How long a request's head may take.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often an idle HTTP/2 connection is asked for a sign of life, and how long that may take: who reads nothing gives none.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest head of a request.
+const HEAD_BYTES_MAX: u32 = 16 * 1024;
+/// How long calls that are under way get when the process ends.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+/// How often the health service looks whether the process is ready.
+const HEALTH_PERIOD: Duration = Duration::from_secs(1);
+
+/// What the admin API is about: one process with one role.
+#[derive(Clone)]
+pub struct Admin {
+    pub(crate) process: Arc<dyn Process>,
+    pub(crate) role: Role,
+}
+
+/// The backend of a role.
+#[derive(Clone, Debug)]
+pub(crate) enum Role {
+    Splitter(Arc<dyn SplitterBackend>),
+    Peer(Arc<dyn PeerBackend>),
+}
+
+impl Admin {
+    /// The admin API of a splitter.
+    #[must_use]
+    pub fn splitter(process: Arc<dyn Process>, backend: Arc<dyn SplitterBackend>) -> Self {
+        Self { process, role: Role::Splitter(backend) }
+    }
+
+    /// The admin API of a peer.
+    #[must_use]
+    pub fn peer(process: Arc<dyn Process>, backend: Arc<dyn PeerBackend>) -> Self {
+        Self { process, role: Role::Peer(backend) }
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+/// What all parts of the API share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    role: Role,
+    draining: watch::Sender<bool>,
+    closing: watch::Sender<bool>,
+}
+
+impl Shared {
+    /// The process as it is now.
+    pub(crate) fn info(&self) -> Info {
+        let mut info = match &self.role {
+            Role::Splitter(backend) => backend.info(),
+            Role::Peer(backend) => backend.info(),
+        };
+        info.pid = std::process::id();
+        if *self.draining.borrow() {
+            info.set_state(RuntimeState::Draining);
+            "the process is leaving".clone_into(&mut info.reason);
+        }
+        info
+    }
+
+    /// The process counts as leaving from now on.
+    pub(crate) fn drain(&self) {
+        self.draining.send_replace(true);
+    }
+
+    /// Turns true when the API itself ends.
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    /// What Prometheus is told.
+    fn metrics(&self) -> String {
+        let info = self.info();
+        match &self.role {
+            Role::Splitter(backend) => {
+                metrics::splitter(&info, &metrics::SplitterView::new(backend.team(), backend.channel()))
+            }
+            Role::Peer(backend) => metrics::peer(&info, &metrics::PeerView::new(backend.status())),
+        }
+    }
+}
+
+/// Open addresses; they answer once [`Server::run`] is polled.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<Listener>,
+    binds: Vec<Bind>,
+}
+
+impl Server {
+    /// Opens all addresses.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be had; the error says what to do.
+    pub async fn open(binds: &[Bind]) -> Result<Self, BindError> {
+        let mut server = Self { listeners: Vec::new(), binds: Vec::new() };
+        for bind in binds {
+            let listener = Listener::open(bind).await?;
+            let real = listener.bind().map_err(|source| BindError::Other { bind: bind.clone(), source })?;
+            server.listeners.push(listener);
+            server.binds.push(real);
+        }
+        Ok(server)
+    }
+
+    /// The addresses with their real ports.
+    #[must_use]
+    pub fn binds(&self) -> &[Bind] {
+        &self.binds
+    }
+
+    /// Answers until `end` ends. From the end of `leaving` on the process counts as not ready.
+    pub async fn run(self, admin: Admin, leaving: impl Future<Output = ()>, end: impl Future<Output = ()>) {
+        let (draining, closing) = (watch::channel(false).0, watch::channel(false).0);
+        let shared = Arc::new(Shared { role: admin.role.clone(), draining, closing });
+        let app = Arc::new(App::new(admin, Arc::clone(&shared)));
+        let leave = async {
+            leaving.await;
+            shared.drain();
+            std::future::pending::<()>().await;
+        };
+        let ended = async {
+            end.await;
+            shared.closing.send_replace(true);
+        };
+        let serve = |listener| serve(listener, Arc::clone(&app), shared.closing());
+        let serve = join_all(self.listeners.into_iter().map(serve));
+        tokio::select! {
+            _ = join(serve, ended) => {}
+            () = leave => {}
+            () = watch_health(&app, &shared) => {}
+        }
+    }
+}
+
+/// Tells the health service whether the process is ready; never ends.
+async fn watch_health(app: &App, shared: &Shared) {
+    let mut ticks = interval(HEALTH_PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut draining = shared.draining.subscribe();
+    loop {
+        app.set_health(shared.info().state() == RuntimeState::Ready).await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = draining.changed() => {}
+        }
+    }
+}
+
+/// Waits for the end of the API.
+async fn over(closing: &mut watch::Receiver<bool>) {
+    // Without a sender it is over, too.
+    closing.wait_for(|closing| *closing).await.ok();
+}
+
+/// Serves the connections of one address until the API ends.
+async fn serve(listener: Listener, app: Arc<App>, mut closing: watch::Receiver<bool>) {
+    // Each connection's task ends by itself on errors and is cut, at the latest, when this set is dropped.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = over(&mut closing) => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept() => match accepted {
+                Ok(_) if connections.len() >= CONNECTIONS_MAX => {
+                    warn!("an admin connection was closed: {CONNECTIONS_MAX} are open already");
+                }
+                Ok(Accepted::Unix(stream)) => {
+                    connections.spawn(connection(stream, Door::Unix, Arc::clone(&app), closing.clone()));
+                }
+                Ok(Accepted::Tcp(stream)) => {
+                    connections.spawn(connection(stream, Door::Tcp, Arc::clone(&app), closing.clone()));
+                }
+                Err(error) => {
+                    warn!(%error, "cannot take an admin connection");
+                    sleep(ACCEPT_RETRY).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let drain = async { while connections.join_next().await.is_some() {} };
+    // Whoever still reads then is cut.
+    timeout(CLOSE_GRACE, drain).await.ok();
+    connections.shutdown().await;
+}
+
+async fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
+    door: Door,
+    app: Arc<App>,
+    mut closing: watch::Receiver<bool>,
+) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let app = Arc::clone(&app);
+        async move { Ok::<_, Infallible>(app.answer(door, request).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = over(&mut closing) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        debug!(%error, "an admin connection ended early");
+    }
+}

@@ -1,0 +1,234 @@
+//! From a request to whoever answers it: metrics and probes over plain HTTP, everything else gRPC. Turns away browsers: a page that
+//! someone on this machine opens must not steer the process.
+
+use super::{Admin, Role, Shared};
+use crate::{
+    DESCRIPTORS, metrics,
+    service::{Mutations, PeerCalls, RuntimeCalls, SplitterCalls, limits::REQUEST_BYTES_MAX},
+    v1::{
+        RuntimeState, peer_service_server::PeerServiceServer, runtime_service_server::RuntimeServiceServer,
+        splitter_service_server::SplitterServiceServer,
+    },
+};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN},
+    uri::Authority,
+};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use std::{collections::BTreeMap, convert::Infallible, net::IpAddr, sync::Arc};
+use tonic::{Status, body::Body, server::NamedService};
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tower_service::Service;
+
+/// What plain HTTP offers.
+const PATHS: &str = "/metrics  for Prometheus\n/livez    the process answers\n/readyz   the process is at work\n\nEverything else \
+                     is gRPC, with reflection: p2psp.admin.v1\n";
+
+/// By which kind of address a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    /// Only this user's processes reach it.
+    Unix,
+    /// All of this machine's users reach it, and their browsers.
+    Tcp,
+}
+
+type Handler = Box<dyn Fn(Request<Incoming>) -> BoxFuture<'static, Response<Body>> + Send + Sync>;
+
+/// Everything that answers.
+pub(super) struct App {
+    shared: Arc<Shared>,
+    /// By the name of their service.
+    services: BTreeMap<&'static str, Handler>,
+    health: HealthReporter,
+    /// The services whose health is told; the empty name is the process.
+    names: Vec<&'static str>,
+}
+
+impl App {
+    pub(super) fn new(admin: Admin, shared: Arc<Shared>) -> Self {
+        let Admin { process, role } = admin;
+        let mutations = Arc::new(Mutations::new());
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let mut app = Self { shared, services: BTreeMap::new(), health, names: vec![""] };
+        app.add(health_service.max_decoding_message_size(REQUEST_BYTES_MAX));
+        let (shared, runtime_process) = (Arc::clone(&app.shared), Arc::clone(&process));
+        let runtime = RuntimeCalls { shared, process: runtime_process, mutations: Arc::clone(&mutations) };
+        app.add(RuntimeServiceServer::new(runtime).max_decoding_message_size(REQUEST_BYTES_MAX));
+        app.names.push(<RuntimeServiceServer<RuntimeCalls> as NamedService>::NAME);
+        let shared = Arc::clone(&app.shared);
+        match role {
+            Role::Splitter(backend) => {
+                let calls = SplitterCalls { shared, backend, mutations };
+                app.add(SplitterServiceServer::new(calls).max_decoding_message_size(REQUEST_BYTES_MAX));
+                app.names.push(<SplitterServiceServer<SplitterCalls> as NamedService>::NAME);
+            }
+            Role::Peer(backend) => {
+                let calls = PeerCalls { shared, process, backend, mutations };
+                app.add(PeerServiceServer::new(calls).max_decoding_message_size(REQUEST_BYTES_MAX));
+                app.names.push(<PeerServiceServer<PeerCalls> as NamedService>::NAME);
+            }
+        }
+        // What is served is what is shown.
+        let reflection = || {
+            let builder = tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+            app.names
+                .iter()
+                .filter(|name| !name.is_empty())
+                .fold(builder, |builder, name| builder.with_service_name(*name))
+        };
+        const BUILT_IN: &str = "our own descriptors are well formed";
+        let v1 = reflection().with_service_name("grpc.health.v1.Health").build_v1().expect(BUILT_IN);
+        let v1alpha =
+            reflection().with_service_name("grpc.health.v1.Health").build_v1alpha().expect(BUILT_IN);
+        app.add(v1.max_decoding_message_size(REQUEST_BYTES_MAX));
+        app.add(v1alpha.max_decoding_message_size(REQUEST_BYTES_MAX));
+        app
+    }
+
+    /// Tells the health service.
+    pub(super) async fn set_health(&self, ready: bool) {
+        let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for name in &self.names {
+            self.health.set_service_status(*name, status).await;
+        }
+    }
+
+    /// Answers a request.
+    pub(super) async fn answer(&self, door: Door, request: Request<Incoming>) -> Response<Body> {
+        if door == Door::Tcp
+            && let Some(refusal) = browser(&request)
+        {
+            return text(StatusCode::FORBIDDEN, refusal);
+        }
+        let path = request.uri().path();
+        match path {
+            "/" | "/metrics" | "/livez" | "/readyz" => self.plain(request.method(), path),
+            _ => match service_of(path).and_then(|name| self.services.get(name)) {
+                Some(handler) => handler(request).await,
+                None if is_grpc(&request) => {
+                    let message = format!("{path:?} is none of the services here; list them by reflection");
+                    Status::unimplemented(message).into_http()
+                }
+                None => text(StatusCode::NOT_FOUND, PATHS),
+            },
+        }
+    }
+
+    fn plain(&self, method: &Method, path: &str) -> Response<Body> {
+        if method != Method::GET && method != Method::HEAD {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match path {
+            "/metrics" => respond(StatusCode::OK, metrics::CONTENT_TYPE, self.shared.metrics()),
+            "/livez" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => {
+                let info = self.shared.info();
+                match info.state() {
+                    RuntimeState::Ready => text(StatusCode::OK, "ok\n"),
+                    state @ (RuntimeState::Unspecified | RuntimeState::Starting | RuntimeState::Draining) => {
+                        let body = format!("{}: {}\n", state.name(), info.reason);
+                        respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, body)
+                    }
+                }
+            }
+            _ => text(StatusCode::OK, PATHS),
+        }
+    }
+
+    fn add<S>(&mut self, service: S)
+    where
+        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        let handler: Handler = Box::new(move |request| {
+            let mut service = service.clone();
+            Box::pin(async move {
+                match service.call(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            })
+        });
+        self.services.insert(S::NAME, handler);
+    }
+}
+
+/// The service of `/package.Service/Method`.
+fn service_of(path: &str) -> Option<&str> {
+    path.strip_prefix('/')?.split_once('/').map(|(service, _)| service)
+}
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
+}
+
+/// Why a request is not answered, if a page in a browser may be behind it: it comes from a site, or asks for a name that someone else
+/// made to point here.
+fn browser(request: &Request<Incoming>) -> Option<&'static str> {
+    if request.headers().contains_key(ORIGIN) {
+        return Some("pages must not use the admin port\n");
+    }
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    let authority = request.uri().authority().cloned().or(host);
+    let is_here = authority.is_some_and(|authority| is_loopback(authority.host()));
+    (!is_here).then_some("ask for this port as localhost or by its loopback address\n")
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+fn text(status: StatusCode, body: &'static str) -> Response<Body> {
+    respond(status, TEXT, body)
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::new(Full::new(body.into())));
+    *response.status_mut() = status;
+    let fixed: [(HeaderName, &'static str); 2] = [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store")];
+    for (name, value) in fixed {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_this_machine_are_its_own() {
+        for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "[::1]", "::1"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example", "192.0.2.1", "[2001:db8::1]", ""] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn paths_name_services() {
+        assert_eq!(service_of("/p2psp.admin.v1.PeerService/Leave"), Some("p2psp.admin.v1.PeerService"));
+        assert_eq!(service_of("/metrics"), None);
+        assert_eq!(service_of("*"), None);
+    }
+}

@@ -1,0 +1,144 @@
+//! Commands that change something: one at a time, few waiting, each with one line for the audit, and the same answer for a request
+//! that comes again.
+
+use super::{invalid, limits, status};
+use crate::backend::Refusal;
+use prost::Message;
+use std::collections::VecDeque;
+use tokio::sync::{Mutex, Semaphore};
+use tonic::{Code, Response, Status};
+use tracing::{info, warn};
+
+/// What the audit's lines are filtered by: `p2psp_admin::audit`.
+const AUDIT: &str = "p2psp_admin::audit";
+
+/// The place of all mutations.
+#[derive(Debug)]
+pub(crate) struct Mutations {
+    room: Semaphore,
+    answers: Mutex<VecDeque<Answered>>,
+}
+
+#[derive(Debug)]
+struct Answered {
+    method: &'static str,
+    request_id: String,
+    answer: Vec<u8>,
+}
+
+impl Mutations {
+    pub(crate) fn new() -> Self {
+        Self { room: Semaphore::new(limits::MUTATIONS_MAX), answers: Mutex::default() }
+    }
+
+    /// Carries a command out, unless a request of the same id and method was: then its answer is given again. `subject` is what it
+    /// is about, for the audit.
+    pub(super) async fn run<R: Message + Default>(
+        &self,
+        method: &'static str,
+        request_id: &str,
+        subject: &str,
+        command: impl Future<Output = Result<R, Refusal>>,
+    ) -> Result<Response<R>, Status> {
+        if request_id.len() > limits::REQUEST_ID_BYTES_MAX {
+            let problem = format!("has at most {} bytes", limits::REQUEST_ID_BYTES_MAX);
+            return Err(invalid("request_id", problem));
+        }
+        let Ok(_room) = self.room.try_acquire() else {
+            warn!(target: AUDIT, method, ?subject, ?request_id, "a command was refused: too many wait");
+            return Err(Refusal::Busy.into());
+        };
+        let mut answers = self.answers.lock().await;
+        let before = |kept: &&Answered| {
+            !request_id.is_empty() && kept.method == method && kept.request_id == request_id
+        };
+        if let Some(kept) = answers.iter().find(before) {
+            info!(target: AUDIT, method, ?subject, ?request_id, "a command came again");
+            let answer = R::decode(kept.answer.as_slice());
+            return answer.map(Response::new).map_err(|_| {
+                status(
+                    Code::Internal,
+                    "ANSWER",
+                    "the kept answer cannot be read: this is a bug, please report it",
+                )
+            });
+        }
+        match command.await {
+            Ok(answer) => {
+                info!(target: AUDIT, method, ?subject, ?request_id, "a command was carried out");
+                if !request_id.is_empty() {
+                    let request_id = request_id.to_owned();
+                    answers.push_back(Answered { method, request_id, answer: answer.encode_to_vec() });
+                    if answers.len() > limits::ANSWERS_KEPT {
+                        answers.pop_front();
+                    }
+                }
+                Ok(Response::new(answer))
+            }
+            Err(refusal) => {
+                warn!(target: AUDIT, method, ?subject, ?request_id, %refusal, "a command was refused");
+                Err(refusal.into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::v1::ExpelPeerResponse;
+    use futures_util::FutureExt;
+    use std::pin::pin;
+
+    async fn expel(mutations: &Mutations, id: &str, slot: u32) -> Result<u32, Code> {
+        let command = async move { Ok(ExpelPeerResponse { slot }) };
+        let answer = mutations.run("ExpelPeer", id, "x", command).await;
+        answer.map(|answer| answer.into_inner().slot).map_err(|status| status.code())
+    }
+
+    /// The same id gives the same answer and runs nothing; as many as are kept, and one more frees the oldest.
+    #[tokio::test]
+    async fn a_request_that_comes_again_is_not_carried_out_again() {
+        let mutations = Mutations::new();
+        assert_eq!(expel(&mutations, "a", 1).await, Ok(1));
+        assert_eq!(expel(&mutations, "a", 2).await, Ok(1));
+        assert_eq!(expel(&mutations, "", 3).await, Ok(3));
+        assert_eq!(expel(&mutations, "", 4).await, Ok(4), "no id, no memory");
+        for n in 1..limits::ANSWERS_KEPT {
+            expel(&mutations, &n.to_string(), 9).await.unwrap();
+        }
+        assert_eq!(expel(&mutations, "a", 5).await, Ok(1));
+        expel(&mutations, "one more", 9).await.unwrap();
+        assert_eq!(expel(&mutations, "a", 6).await, Ok(6));
+        let long = "x".repeat(limits::REQUEST_ID_BYTES_MAX + 1);
+        assert_eq!(expel(&mutations, &long, 7).await, Err(Code::InvalidArgument));
+        assert_eq!(expel(&mutations, &long[1..], 7).await, Ok(7));
+    }
+
+    /// What failed may be tried again under the same id.
+    #[tokio::test]
+    async fn failures_are_not_kept() {
+        let mutations = Mutations::new();
+        let failing = async { Err::<ExpelPeerResponse, _>(Refusal::NotFound("nobody".to_owned())) };
+        assert_eq!(mutations.run("ExpelPeer", "a", "x", failing).await.unwrap_err().code(), Code::NotFound);
+        assert_eq!(expel(&mutations, "a", 2).await, Ok(2));
+    }
+
+    /// One more than may wait is refused at once, and there is room again afterwards.
+    #[tokio::test]
+    async fn one_more_than_may_wait_is_refused() {
+        let mutations = Mutations::new();
+        let stuck = || async { std::future::pending::<Result<ExpelPeerResponse, Refusal>>().await };
+        {
+            let mut waiting: Vec<_> = (0..limits::MUTATIONS_MAX)
+                .map(|_| Box::pin(mutations.run("ExpelPeer", "", "x", stuck())))
+                .collect();
+            for call in &mut waiting {
+                assert!(call.now_or_never().is_none());
+            }
+            let more = pin!(expel(&mutations, "", 1));
+            assert_eq!(more.await, Err(Code::ResourceExhausted));
+        }
+        assert_eq!(expel(&mutations, "", 1).await, Ok(1));
+    }
+}

@@ -1,0 +1,96 @@
+//! `PeerService`: a peer's place, its teammates, its leaving.
+
+use super::{
+    Mutations, page,
+    watch::{Told, watch},
+};
+use crate::{
+    backend::{PeerBackend, Process},
+    journal::Record,
+    server::Shared,
+    v1::{
+        GetStatusRequest, GetStatusResponse, LeaveRequest, LeaveResponse, ListNeighboursRequest,
+        ListNeighboursResponse, Neighbour, NeighbourDeparture, NeighbourSnapshot, WatchNeighboursRequest,
+        WatchNeighboursResponse, peer_service_server::PeerService, watch_neighbours_response::Event,
+    },
+};
+use futures_util::{Stream, StreamExt};
+use std::{pin::Pin, sync::Arc};
+use tonic::{Request, Response, Status};
+
+/// Answers `PeerService`.
+#[derive(Clone)]
+pub(crate) struct PeerCalls {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) process: Arc<dyn Process>,
+    pub(crate) backend: Arc<dyn PeerBackend>,
+    pub(crate) mutations: Arc<Mutations>,
+}
+
+impl Record for Neighbour {
+    fn is_same(&self, other: &Self) -> bool {
+        let blocked = other.blocked;
+        Self { blocked, ..self.clone() } == *other
+    }
+}
+
+#[tonic::async_trait]
+impl PeerService for PeerCalls {
+    type WatchNeighboursStream =
+        Pin<Box<dyn Stream<Item = Result<WatchNeighboursResponse, Status>> + Send + 'static>>;
+
+    async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
+        Ok(Response::new(GetStatusResponse { status: Some(self.backend.status()) }))
+    }
+
+    async fn list_neighbours(
+        &self,
+        request: Request<ListNeighboursRequest>,
+    ) -> Result<Response<ListNeighboursResponse>, Status> {
+        let ListNeighboursRequest { page_size, page_token } = request.into_inner();
+        let journal = self.backend.neighbours();
+        let (after, max) = page::wanted_slots(journal.instance(), page_size, &page_token)?;
+        let (neighbours, next, total) = journal.page(after, max);
+        Ok(Response::new(ListNeighboursResponse {
+            neighbours,
+            next_page_token: page::token(journal.instance(), next),
+            total_size: u32::try_from(total).unwrap_or(u32::MAX),
+        }))
+    }
+
+    async fn watch_neighbours(
+        &self,
+        request: Request<WatchNeighboursRequest>,
+    ) -> Result<Response<Self::WatchNeighboursStream>, Status> {
+        let token = request.into_inner().resume_token;
+        let backend = Arc::clone(&self.backend);
+        let messages = watch(backend, |backend| backend.neighbours(), &token, self.shared.closing())?;
+        Ok(Response::new(Box::pin(messages.map(|message| {
+            message.map(|(point, told)| WatchNeighboursResponse {
+                resume_token: point.resume_token,
+                revision: point.revision,
+                event: event(told),
+            })
+        }))))
+    }
+
+    async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status> {
+        let command = async {
+            self.shared.drain();
+            self.process.drain();
+            Ok(LeaveResponse {})
+        };
+        self.mutations.run("Leave", &request.into_inner().request_id, "", command).await
+    }
+}
+
+fn event(told: Told<Neighbour>) -> Option<Event> {
+    match told {
+        Told::All(neighbours) => Some(Event::Snapshot(NeighbourSnapshot { neighbours })),
+        Told::Put(neighbour) => Some(Event::Changed(neighbour)),
+        Told::Gone { last, reason: _ } => {
+            Some(Event::Departed(NeighbourDeparture { slot: last.slot, peer: last.peer }))
+        }
+        Told::Alive => None,
+    }
+}

@@ -1,0 +1,62 @@
+//! `RuntimeService`: who answers, its settings, its log, its end.
+
+use super::{Mutations, invalid, limits};
+use crate::{
+    backend::Process,
+    server::Shared,
+    v1::{
+        DrainRequest, DrainResponse, GetConfigRequest, GetConfigResponse, GetInfoRequest, GetInfoResponse,
+        GetLogLevelRequest, GetLogLevelResponse, SetLogLevelRequest, SetLogLevelResponse,
+        runtime_service_server::RuntimeService,
+    },
+};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// Answers `RuntimeService`.
+#[derive(Clone)]
+pub(crate) struct RuntimeCalls {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) process: Arc<dyn Process>,
+    pub(crate) mutations: Arc<Mutations>,
+}
+
+#[tonic::async_trait]
+impl RuntimeService for RuntimeCalls {
+    async fn get_info(&self, _: Request<GetInfoRequest>) -> Result<Response<GetInfoResponse>, Status> {
+        Ok(Response::new(GetInfoResponse { info: Some(self.shared.info()) }))
+    }
+
+    async fn get_config(&self, _: Request<GetConfigRequest>) -> Result<Response<GetConfigResponse>, Status> {
+        Ok(Response::new(GetConfigResponse { toml: self.process.config() }))
+    }
+
+    async fn get_log_level(
+        &self,
+        _: Request<GetLogLevelRequest>,
+    ) -> Result<Response<GetLogLevelResponse>, Status> {
+        Ok(Response::new(GetLogLevelResponse { filter: self.process.log_level() }))
+    }
+
+    async fn set_log_level(
+        &self,
+        request: Request<SetLogLevelRequest>,
+    ) -> Result<Response<SetLogLevelResponse>, Status> {
+        let SetLogLevelRequest { filter, request_id } = request.into_inner();
+        if filter.is_empty() || filter.len() > limits::FILTER_BYTES_MAX {
+            return Err(invalid("filter", format!("has 1 to {} bytes", limits::FILTER_BYTES_MAX)));
+        }
+        let command =
+            async { self.process.set_log_level(&filter).map(|previous| SetLogLevelResponse { previous }) };
+        self.mutations.run("SetLogLevel", &request_id, &filter, command).await
+    }
+
+    async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainResponse>, Status> {
+        let command = async {
+            self.shared.drain();
+            self.process.drain();
+            Ok(DrainResponse {})
+        };
+        self.mutations.run("Drain", &request.into_inner().request_id, "", command).await
+    }
+}

@@ -1,0 +1,261 @@
+//! `SplitterService`: the channel, the team, and what can be done about a member.
+
+use super::{
+    Mutations, invalid, limits, page, peer_id, status,
+    watch::{Told, watch},
+};
+use crate::{
+    backend::SplitterBackend,
+    journal::Record,
+    server::Shared,
+    v1::{
+        Ban, BanPeerRequest, BanPeerResponse, ExpelPeerRequest, ExpelPeerResponse, GetChannelRequest,
+        GetChannelResponse, GetPeerRequest, GetPeerResponse, GetTeamRequest, GetTeamResponse,
+        ListBansRequest, ListBansResponse, ListPeersRequest, ListPeersResponse, Peer, PeerDeparture,
+        TeamSnapshot, UnbanPeerRequest, UnbanPeerResponse, WatchTeamRequest, WatchTeamResponse,
+        splitter_service_server::SplitterService, watch_team_response::Event,
+    },
+};
+use futures_util::{Stream, StreamExt};
+use p2psp_wire::PeerId;
+use prost_types::FieldMask;
+use std::{pin::Pin, sync::Arc, time::Duration};
+use tonic::{Code, Request, Response, Status};
+
+/// Answers `SplitterService`.
+#[derive(Clone)]
+pub(crate) struct SplitterCalls {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) backend: Arc<dyn SplitterBackend>,
+    pub(crate) mutations: Arc<Mutations>,
+}
+
+impl Record for Peer {
+    fn is_same(&self, other: &Self) -> bool {
+        let (blocked, missing_ratio) = (other.blocked, other.missing_ratio);
+        Self { blocked, missing_ratio, ..self.clone() } == *other
+    }
+}
+
+#[tonic::async_trait]
+impl SplitterService for SplitterCalls {
+    type WatchTeamStream = Pin<Box<dyn Stream<Item = Result<WatchTeamResponse, Status>> + Send + 'static>>;
+
+    async fn get_channel(
+        &self,
+        _: Request<GetChannelRequest>,
+    ) -> Result<Response<GetChannelResponse>, Status> {
+        Ok(Response::new(GetChannelResponse { channel: Some(self.backend.channel()) }))
+    }
+
+    async fn get_team(&self, _: Request<GetTeamRequest>) -> Result<Response<GetTeamResponse>, Status> {
+        Ok(Response::new(GetTeamResponse { team: Some(self.backend.team()) }))
+    }
+
+    async fn list_peers(
+        &self,
+        request: Request<ListPeersRequest>,
+    ) -> Result<Response<ListPeersResponse>, Status> {
+        let ListPeersRequest { page_size, page_token, read_mask } = request.into_inner();
+        let mask = Mask::read(read_mask.as_ref())?;
+        let journal = self.backend.peers();
+        let (after, max) = page::wanted_slots(journal.instance(), page_size, &page_token)?;
+        let (peers, next, total) = journal.page(after, max);
+        Ok(Response::new(ListPeersResponse {
+            peers: peers.into_iter().map(|peer| mask.apply(peer)).collect(),
+            next_page_token: page::token(journal.instance(), next),
+            total_size: u32::try_from(total).unwrap_or(u32::MAX),
+        }))
+    }
+
+    async fn get_peer(&self, request: Request<GetPeerRequest>) -> Result<Response<GetPeerResponse>, Status> {
+        let GetPeerRequest { peer, read_mask } = request.into_inner();
+        let mask = Mask::read(read_mask.as_ref())?;
+        let peer = peer_id(&peer)?.to_string();
+        let found = self.backend.peers().find(|member| member.peer == peer);
+        match found {
+            Some(peer) => Ok(Response::new(GetPeerResponse { peer: Some(mask.apply(peer)) })),
+            None => Err(status(Code::NotFound, "NOT_FOUND", format!("{peer} has no seat in this team"))),
+        }
+    }
+
+    async fn watch_team(
+        &self,
+        request: Request<WatchTeamRequest>,
+    ) -> Result<Response<Self::WatchTeamStream>, Status> {
+        let token = request.into_inner().resume_token;
+        let backend = Arc::clone(&self.backend);
+        let messages = watch(backend, |backend| backend.peers(), &token, self.shared.closing())?;
+        Ok(Response::new(Box::pin(messages.map(|message| {
+            message.map(|(point, told)| WatchTeamResponse {
+                resume_token: point.resume_token,
+                revision: point.revision,
+                event: event(told),
+            })
+        }))))
+    }
+
+    async fn expel_peer(
+        &self,
+        request: Request<ExpelPeerRequest>,
+    ) -> Result<Response<ExpelPeerResponse>, Status> {
+        let ExpelPeerRequest { peer, ban_ms, request_id } = request.into_inner();
+        let (peer, ban) = (peer_id(&peer)?, ban(ban_ms)?);
+        let command = async { Ok(ExpelPeerResponse { slot: self.backend.expel(peer, ban).await? }) };
+        self.mutations.run("ExpelPeer", &request_id, &peer.to_string(), command).await
+    }
+
+    async fn ban_peer(&self, request: Request<BanPeerRequest>) -> Result<Response<BanPeerResponse>, Status> {
+        let BanPeerRequest { peer, ban_ms, request_id } = request.into_inner();
+        let (peer, ban) = (peer_id(&peer)?, ban(ban_ms)?);
+        if ban.is_zero() {
+            return Err(invalid("ban_ms", "is more than 0: UnbanPeer ends a ban"));
+        }
+        let command = async { Ok(BanPeerResponse { slot: self.backend.ban(peer, ban).await? }) };
+        self.mutations.run("BanPeer", &request_id, &peer.to_string(), command).await
+    }
+
+    async fn unban_peer(
+        &self,
+        request: Request<UnbanPeerRequest>,
+    ) -> Result<Response<UnbanPeerResponse>, Status> {
+        let UnbanPeerRequest { peer, request_id } = request.into_inner();
+        let peer = peer_id(&peer)?;
+        let command = async { self.backend.unban(peer).await.map(|()| UnbanPeerResponse {}) };
+        self.mutations.run("UnbanPeer", &request_id, &peer.to_string(), command).await
+    }
+
+    async fn list_bans(
+        &self,
+        request: Request<ListBansRequest>,
+    ) -> Result<Response<ListBansResponse>, Status> {
+        let ListBansRequest { page_size, page_token } = request.into_inner();
+        let instance = self.backend.peers().instance();
+        let wanted = page::wanted(instance, page_size, &page_token)?;
+        let after = wanted.after.map(str::parse::<PeerId>).transpose();
+        let after = after.map_err(|_| invalid("page_token", "is no token of this list"))?;
+        let bans = self.backend.bans().await?;
+        let mut rest = bans.into_iter().filter(|(peer, _)| after.is_none_or(|after| *peer > after));
+        let page: Vec<_> = rest.by_ref().take(wanted.max).collect();
+        let last = page.last().map(|(peer, _)| *peer).filter(|_| rest.next().is_some());
+        let bans = page.into_iter().map(|(peer, remaining)| Ban {
+            peer: peer.to_string(),
+            remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
+        });
+        let next_page_token = page::token(instance, last);
+        Ok(Response::new(ListBansResponse { bans: bans.collect(), next_page_token }))
+    }
+}
+
+fn event(told: Told<Peer>) -> Option<Event> {
+    match told {
+        Told::All(peers) => Some(Event::Snapshot(TeamSnapshot { peers })),
+        Told::Put(peer) => Some(Event::Changed(peer)),
+        Told::Gone { last, reason } => {
+            let reason = reason.to_owned();
+            Some(Event::Departed(PeerDeparture { slot: last.slot, peer: last.peer, reason }))
+        }
+        Told::Alive => None,
+    }
+}
+
+fn ban(ban_ms: Option<u64>) -> Result<Duration, Status> {
+    let ban = ban_ms.map_or(limits::BAN_DEFAULT, Duration::from_millis);
+    if ban > limits::BAN_MAX {
+        return Err(invalid("ban_ms", format!("is at most {}, a year", limits::BAN_MAX.as_millis())));
+    }
+    Ok(ban)
+}
+
+/// A member's fields and how each is left out.
+const FIELDS: [(&str, fn(&mut Peer)); 9] = [
+    ("slot", |peer| peer.slot = 0),
+    ("peer", |peer| peer.peer.clear()),
+    ("state", |peer| peer.state = 0),
+    ("remote", |peer| peer.remote.clear()),
+    ("candidates", |peer| peer.candidates.clear()),
+    ("joined_unix_ms", |peer| peer.joined_unix_ms = 0),
+    ("weight", |peer| peer.weight = 0),
+    ("blocked", |peer| peer.blocked = false),
+    ("missing_ratio", |peer| peer.missing_ratio = None),
+];
+
+/// Which fields of members are given.
+struct Mask(Vec<fn(&mut Peer)>);
+
+impl Mask {
+    fn read(mask: Option<&FieldMask>) -> Result<Self, Status> {
+        let paths = mask.map_or(&[][..], |mask| &mask.paths);
+        if let Some(unknown) = paths.iter().find(|path| FIELDS.iter().all(|(name, _)| name != path)) {
+            let known = FIELDS.map(|(name, _)| name).join(", ");
+            return Err(invalid(
+                "read_mask",
+                format!("{unknown:?} is no field of a peer; known are {known}"),
+            ));
+        }
+        let left_out = |(name, clear): &(&str, fn(&mut Peer))| {
+            let is_given = paths.is_empty() || paths.iter().any(|path| path == name);
+            (!is_given).then_some(*clear)
+        };
+        Ok(Self(FIELDS.iter().filter_map(left_out).collect()))
+    }
+
+    fn apply(&self, mut peer: Peer) -> Peer {
+        for clear in &self.0 {
+            clear(&mut peer);
+        }
+        peer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> Peer {
+        Peer {
+            slot: 1,
+            peer: "p".to_owned(),
+            state: 2,
+            remote: "r".to_owned(),
+            candidates: vec!["c".to_owned()],
+            joined_unix_ms: 4,
+            weight: 5,
+            blocked: true,
+            missing_ratio: Some(0.5),
+        }
+    }
+
+    fn masked(paths: &[&str]) -> Result<Peer, Status> {
+        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        Mask::read(Some(&FieldMask { paths })).map(|mask| mask.apply(peer()))
+    }
+
+    /// A mask gives exactly what it names, each field alone and all of them by default.
+    #[test]
+    fn masks_give_what_they_name() {
+        assert_eq!(Mask::read(None).unwrap().apply(peer()), peer());
+        assert_eq!(masked(&[]).unwrap(), peer());
+        assert_eq!(masked(&FIELDS.map(|(name, _)| name)).unwrap(), peer());
+        for (name, clear) in FIELDS {
+            let one = masked(&[name]).unwrap();
+            let mut nothing = one.clone();
+            clear(&mut nothing);
+            assert_ne!(one, Peer::default(), "{name}");
+            assert_eq!(nothing, Peer::default(), "{name} alone");
+        }
+        let status = masked(&["slot", "adress"]).unwrap_err();
+        assert!(
+            status.code() == Code::InvalidArgument && status.message().contains("\"adress\""),
+            "{status}"
+        );
+    }
+
+    #[test]
+    fn bans_are_bounded() {
+        let max = u64::try_from(limits::BAN_MAX.as_millis()).unwrap();
+        assert_eq!(ban(None).unwrap(), limits::BAN_DEFAULT);
+        assert_eq!(ban(Some(max)).unwrap(), limits::BAN_MAX);
+        assert_eq!(ban(Some(max + 1)).unwrap_err().code(), Code::InvalidArgument);
+    }
+}
