@@ -27,9 +27,6 @@ pub use service::limits;
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
     clippy::missing_errors_doc,
-    clippy::or_fun_call,
-    clippy::use_self,
-    clippy::wildcard_enum_match_arm,
     unused_qualifications,
     reason = "generated code"
 )]

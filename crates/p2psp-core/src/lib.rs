@@ -31,11 +31,11 @@ pub use delay::DelayHistogram;
 pub use machine::{
     CloseCode, Input, LinkDown, LinkId, Links, Machine, Output, SendReport, Timer, Train, Wake, drain,
 };
-pub use peer::{LeftReason, Peer, PeerConfig, PeerEvent, PeerStats, RelayPolicy};
+pub use peer::{LeftReason, Peer, PeerConfig, PeerEvent, PeerStats, RelayPolicy, TeammateView};
 pub use protect::SigningKey;
 pub use slots::SlotSet;
 pub use splitter::{
-    FairnessConfig, IngestError, ParityPolicy, Protection, Splitter, SplitterConfig, SplitterEvent,
-    SplitterStats,
+    FairnessConfig, IngestError, MemberView, ParityPolicy, Protection, Splitter, SplitterConfig,
+    SplitterEvent, SplitterStats,
 };
 pub use time::Instant;

@@ -4,6 +4,7 @@
 //! `edge` knows how far the stream has come, `routes` works around pairs that cannot talk, `start` fetches what a newcomer missed,
 //! `watch` notices silent origins, `witness` tells what came, `playout` orders and times. This file is their traffic controller.
 
+mod admin;
 mod belief;
 mod config;
 mod edge;
@@ -22,6 +23,7 @@ mod tests;
 mod watch;
 mod witness;
 
+pub use admin::TeammateView;
 pub use config::{LeftReason, PeerConfig, PeerEvent, PeerStats, RelayPolicy};
 
 use crate::{

@@ -3,6 +3,7 @@
 //! `schedule` picks the origin of each turn, `turns` groups chunks, `roster` tells members who is there, `admission` decides
 //! who gets a seat. This file is their traffic controller: all branching on inputs is here.
 
+mod admin;
 mod admission;
 mod config;
 mod court;
@@ -19,9 +20,9 @@ mod schedule;
 mod tests;
 mod turns;
 
-pub use fairness::FairnessConfig;
-
+pub use admin::MemberView;
 pub use config::{IngestError, ParityPolicy, Protection, SplitterConfig, SplitterEvent, SplitterStats};
+pub use fairness::FairnessConfig;
 
 use crate::{
     CloseCode, Instant, LinkId, Machine, Output, Timer, Wake, guard::Guard, machine::Input, serve::Server,
@@ -264,15 +265,10 @@ impl Splitter {
 
     /// Takes a member's seat away for good, and tells it and the team (R-FAIR-3).
     fn expel(&mut self, now: Instant, slot: Slot) {
-        let Some((peer, link)) = self.members.get(slot).map(|member| (member.peer, member.link)) else {
-            return;
-        };
-        self.court.ban_for(now, peer, self.config.fairness.ban);
-        self.fairness.remember(now, peer);
-        self.stats.expulsions += 1;
-        self.outbox.push_back(Output::Control { link, message: Control::Goodbye(GoodbyeReason::Expelled) });
-        self.depart(now, link, DepartureReason::Expelled);
-        self.hang_up(link, CloseCode::Violation);
+        if let Some(peer) = self.members.get(slot).map(|member| member.peer) {
+            self.fairness.remember(now, peer);
+            self.expel_peer(now, peer, self.config.fairness.ban);
+        }
     }
 
     /// Empties the seat that belongs to a link, if one does, and lets the team know.

@@ -167,8 +167,11 @@ fn ban(ban_ms: Option<u64>) -> Result<Duration, Status> {
     Ok(ban)
 }
 
+/// Leaves a field out.
+type Clear = fn(&mut Peer);
+
 /// A member's fields and how each is left out.
-const FIELDS: [(&str, fn(&mut Peer)); 9] = [
+const FIELDS: [(&str, Clear); 9] = [
     ("slot", |peer| peer.slot = 0),
     ("peer", |peer| peer.peer.clear()),
     ("state", |peer| peer.state = 0),
@@ -181,7 +184,7 @@ const FIELDS: [(&str, fn(&mut Peer)); 9] = [
 ];
 
 /// Which fields of members are given.
-struct Mask(Vec<fn(&mut Peer)>);
+struct Mask(Vec<Clear>);
 
 impl Mask {
     fn read(mask: Option<&FieldMask>) -> Result<Self, Status> {
@@ -193,7 +196,7 @@ impl Mask {
                 format!("{unknown:?} is no field of a peer; known are {known}"),
             ));
         }
-        let left_out = |(name, clear): &(&str, fn(&mut Peer))| {
+        let left_out = |(name, clear): &(&str, Clear)| {
             let is_given = paths.is_empty() || paths.iter().any(|path| path == name);
             (!is_given).then_some(*clear)
         };

@@ -88,6 +88,11 @@ impl Team {
         self.by_peer.get(&peer).copied()
     }
 
+    /// Who has a seat, and where it may be dialed.
+    pub(super) fn holder(&self, slot: Slot) -> Option<(PeerId, &[SocketAddr])> {
+        self.seats.get(slot.index())?.as_ref().map(|mate| (mate.peer, mate.candidates.as_slice()))
+    }
+
     /// Since when the roster names this seat's holder.
     pub(super) fn since(&self, slot: Slot) -> Option<Instant> {
         Some(self.seats.get(slot.index())?.as_ref()?.since)

@@ -69,6 +69,17 @@ impl Court {
         self.bans.get(&peer).map(|until| until.since(now))
     }
 
+    /// Ends a ban; false when there was none.
+    pub(super) fn pardon(&mut self, now: Instant, peer: PeerId) -> bool {
+        self.bans.remove(&peer).is_some_and(|until| until > now)
+    }
+
+    /// Who gets no seat, by ascending key, and for how long.
+    pub(super) fn bans(&self, now: Instant) -> impl Iterator<Item = (PeerId, Duration)> + '_ {
+        let in_force = self.bans.iter().filter(move |(_, until)| **until > now);
+        in_force.map(move |(peer, until)| (*peer, until.since(now)))
+    }
+
     /// Cases that found too few complainers count against these.
     fn close_old(&mut self, now: Instant) {
         let unconfirmed = &mut self.unconfirmed;

@@ -58,6 +58,11 @@ impl Losses {
         self.reports.remove(&slot);
     }
 
+    /// What a member told lately.
+    pub(super) fn share_of(&self, now: Instant, slot: Slot) -> Option<f64> {
+        self.reports.get(&slot).filter(|(_, at)| now.since(*at) <= REPORT_AGE).map(|(share, _)| *share)
+    }
+
     /// Who has not reported has lost nothing: the first to speak must not decide alone.
     fn measure(&self, members: usize) -> f64 {
         let mut shares: Vec<f64> = self.reports.values().map(|(share, _)| *share).collect();

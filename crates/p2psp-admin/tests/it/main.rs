@@ -1,0 +1,8 @@
+//! The real server and real clients, over a Unix socket and loopback, in front of a team that is a table.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod hostile;
+mod plain;
+mod services;
+mod team;

@@ -1,0 +1,179 @@
+//! A splitter whose team is a journal that the test writes, behind the real server.
+
+use p2psp_admin::{
+    Admin, Answer, Bind, Journal, Process, Refusal, Server, SplitterBackend, client::Connection, v1,
+};
+use p2psp_wire::PeerId;
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+
+/// Longest wait for what must happen.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(crate) struct Team {
+    pub(crate) peers: Journal<v1::Peer>,
+    pub(crate) bans: Mutex<BTreeMap<PeerId, Duration>>,
+    pub(crate) drains: AtomicU32,
+    log_level: Mutex<String>,
+}
+
+pub(crate) fn peer_id(n: u16) -> PeerId {
+    let mut key = [9; 32];
+    key[..2].copy_from_slice(&n.to_be_bytes());
+    PeerId::new(key)
+}
+
+pub(crate) fn peer(slot: u16) -> v1::Peer {
+    let mut peer = v1::Peer {
+        slot: slot.into(),
+        peer: peer_id(slot).to_string(),
+        remote: "192.0.2.1:4480".to_owned(),
+        weight: 16,
+        ..v1::Peer::default()
+    };
+    peer.set_state(v1::PeerState::Ready);
+    peer
+}
+
+impl SplitterBackend for Team {
+    fn info(&self) -> v1::Info {
+        let mut info = v1::Info { channel: "c".to_owned(), ..v1::Info::default() };
+        info.set_role(v1::Role::Splitter);
+        info.set_state(v1::RuntimeState::Ready);
+        info
+    }
+
+    fn channel(&self) -> v1::Channel {
+        v1::Channel {
+            source: "testcard".to_owned(),
+            source_state: "live".to_owned(),
+            ..v1::Channel::default()
+        }
+    }
+
+    fn team(&self) -> v1::Team {
+        let team_peers = u32::try_from(self.peers.slots().len()).unwrap();
+        let figures = v1::SplitterFigures { team_peers, ..v1::SplitterFigures::default() };
+        v1::Team { team_size_max: 128, figures: Some(figures), ..v1::Team::default() }
+    }
+
+    fn peers(&self) -> &Journal<v1::Peer> {
+        &self.peers
+    }
+
+    fn expel(&self, peer: PeerId, ban: Duration) -> Answer<'_, u32> {
+        Box::pin(async move {
+            let slot = self.ban(peer, ban).await?;
+            slot.ok_or_else(|| Refusal::NotFound(format!("{peer} has no seat")))
+        })
+    }
+
+    fn ban(&self, peer: PeerId, ban: Duration) -> Answer<'_, Option<u32>> {
+        Box::pin(async move {
+            self.bans.lock().unwrap().insert(peer, ban);
+            let slot = self.peers.slots().into_iter().find(|slot| peer_id(*slot) == peer);
+            if let Some(slot) = slot {
+                self.peers.remove(slot, "expelled");
+            }
+            Ok(slot.map(u32::from))
+        })
+    }
+
+    fn unban(&self, peer: PeerId) -> Answer<'_, ()> {
+        let removed = self.bans.lock().unwrap().remove(&peer).map(|_| ());
+        Box::pin(async move { removed.ok_or_else(|| Refusal::NotFound("no ban".to_owned())) })
+    }
+
+    fn bans(&self) -> Answer<'_, Vec<(PeerId, Duration)>> {
+        let bans = self.bans.lock().unwrap().iter().map(|(peer, ban)| (*peer, *ban)).collect();
+        Box::pin(async move { Ok(bans) })
+    }
+}
+
+impl Process for Team {
+    fn config(&self) -> String {
+        "[splitter]\npassword = \"(set)\"\n".to_owned()
+    }
+
+    fn log_level(&self) -> String {
+        self.log_level.lock().unwrap().clone()
+    }
+
+    fn set_log_level(&self, filter: &str) -> Result<String, Refusal> {
+        if filter == "loud" {
+            return Err(Refusal::Invalid { field: "filter", problem: "is no level".to_owned() });
+        }
+        Ok(std::mem::replace(&mut *self.log_level.lock().unwrap(), filter.to_owned()))
+    }
+
+    fn drain(&self) {
+        self.drains.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A running admin port.
+pub(crate) struct Lab {
+    pub(crate) team: Arc<Team>,
+    pub(crate) unix: Bind,
+    pub(crate) tcp: std::net::SocketAddr,
+    leave: Option<oneshot::Sender<()>>,
+    end: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+    folder: PathBuf,
+}
+
+impl Lab {
+    /// A team with members in the slots 0 to `members`, that one apart.
+    pub(crate) async fn open(name: &str, members: u16) -> Self {
+        let folder = std::env::temp_dir().join(format!("p2psp-admin-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let team = Arc::new(Team {
+            peers: Journal::new(0xfeed),
+            bans: Mutex::default(),
+            drains: AtomicU32::new(0),
+            log_level: Mutex::new("info".to_owned()),
+        });
+        for slot in 0..members {
+            team.peers.put(slot, peer(slot));
+        }
+        let unix = Bind::Unix(folder.join("admin.sock"));
+        let binds = [unix.clone(), "127.0.0.1:0".parse().unwrap()];
+        let server = Server::open(&binds).await.unwrap();
+        let Some(Bind::Tcp(tcp)) = server.binds().get(1).cloned() else { panic!("the second is loopback") };
+        let (leave, leaving) = oneshot::channel::<()>();
+        let (end, ended) = oneshot::channel::<()>();
+        let process: Arc<dyn Process> = Arc::<Team>::clone(&team);
+        let admin = Admin::splitter(process, Arc::<Team>::clone(&team));
+        let task = tokio::spawn(server.run(admin, async { leaving.await.unwrap_or_default() }, async {
+            ended.await.unwrap_or_default()
+        }));
+        Self { team, unix, tcp, leave: Some(leave), end: Some(end), task, folder }
+    }
+
+    pub(crate) async fn connect(&self) -> Connection {
+        Connection::open(&self.unix, DEADLINE).await.unwrap()
+    }
+
+    /// The process begins to leave.
+    pub(crate) fn leave(&mut self) {
+        self.leave.take().unwrap().send(()).unwrap();
+    }
+
+    /// Ends the API; panics when it does not end in time.
+    pub(crate) async fn close(mut self) {
+        self.end.take().unwrap().send(()).unwrap();
+        timeout(DEADLINE, &mut self.task).await.unwrap().unwrap();
+        let Bind::Unix(socket) = &self.unix else { panic!("a socket") };
+        assert!(!socket.exists(), "the socket's file is taken away");
+        std::fs::remove_dir(&self.folder).unwrap();
+    }
+}
