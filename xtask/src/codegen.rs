@@ -36,7 +36,7 @@ const PACKAGES: [Package; 2] = [
 const PRINTED: [&str; 13] = [
     "Ban",
     "Channel",
-    "DelayBucket",
+    "DelayBucketFigures",
     "Info",
     "IngestFigures",
     "Neighbour",
@@ -83,8 +83,12 @@ fn generate(root: &Path, package: &Package) -> Result<Vec<(String, Vec<u8>)>, Bo
     if package.service {
         let mut builder = tonic_prost_build::configure().build_transport(false).out_dir(&out).bytes(".");
         for message in PRINTED {
-            builder =
-                builder.type_attribute(format!(".{}.{message}", package.name), "#[derive(serde::Serialize)]");
+            let path = format!(".{}.{message}", package.name);
+            builder = builder.type_attribute(&path, "#[derive(serde::Serialize)]");
+            if message.ends_with("Figures") {
+                // Runtimes make them of their statistics, whose names they have.
+                builder = builder.type_attribute(path, "#[derive(serde::Deserialize)]\n#[serde(default)]");
+            }
         }
         for (field, name) in
             [("Info.role", "role"), ("Info.state", "runtime_state"), ("Peer.state", "peer_state")]

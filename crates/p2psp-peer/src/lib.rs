@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+mod admin;
 mod bridge;
 mod config;
 mod error;

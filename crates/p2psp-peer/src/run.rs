@@ -1,6 +1,7 @@
 //! A running peer: starts node and player port, watches over both, and takes them down in order.
 
 use crate::{
+    admin::{self, Backend},
     bridge::{Bridge, millis},
     config::{Config, Player},
     error::{Ended, RunError, StartError},
@@ -8,6 +9,7 @@ use crate::{
     reach,
     snapshot::{Figures, Snapshot, Subject},
 };
+use p2psp_admin::{Journal, PeerBackend, v1};
 use p2psp_core::{LeftReason, Peer, PeerConfig};
 use p2psp_media::playout::{self, PlayoutServer, PlayoutStats, SharedSpool, ShutdownReport, SpoolLimits};
 use p2psp_net::{Driver, Handle, Node, NodeConfig, StatsFeed, tasks};
@@ -15,10 +17,11 @@ use p2psp_wire::PeerId;
 use std::{
     net::SocketAddr,
     pin::{Pin, pin},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{Notify, oneshot, watch},
     task::JoinHandle,
     time::{MissedTickBehavior, interval, sleep_until, timeout_at},
 };
@@ -43,6 +46,11 @@ pub struct Running {
     progress: watch::Receiver<Progress>,
     player: Option<PlayerPort>,
     stats: watch::Sender<Snapshot>,
+    /// The teammates as operators see them.
+    neighbours: Arc<Journal<v1::Neighbour>>,
+    /// Their view is worth renewing before the next second.
+    changed: Arc<Notify>,
+    started_unix_ms: u64,
 }
 
 /// The player port and the task that serves it.
@@ -100,14 +108,36 @@ impl Running {
             warn!("a stream that nobody signs would be played too: this is for laboratories");
         }
         debug!(candidates = ?peer_config.candidates, splitter = ?addresses, "joining");
+        let started_unix_ms = admin::unix_ms();
+        let changed = Arc::new(Notify::new());
+        let look = Arc::clone(&changed);
         let (handle, driver) = node.start(
             move |now, clock| {
                 peer_config.origin_unix_us = clock.origin_unix_us();
                 Peer::new(peer_config, me, seed(me), now)
             },
-            move |event| bridge.on_event(event),
+            move |event| {
+                if admin::is_worth_a_look(&event) {
+                    look.notify_one();
+                }
+                bridge.on_event(event);
+            },
         );
-        Ok(Self { config, splitter, local, me, started, handle, driver, progress, player, stats })
+        Ok(Self {
+            config,
+            splitter,
+            local,
+            me,
+            started,
+            handle,
+            driver,
+            progress,
+            player,
+            stats,
+            neighbours: Arc::new(Journal::new(started_unix_ms)),
+            changed,
+            started_unix_ms,
+        })
     }
 
     /// This peer's identity.
@@ -132,6 +162,17 @@ impl Running {
     #[must_use]
     pub fn stats(&self) -> StatsFeed<Snapshot> {
         StatsFeed::new(self.stats.subscribe())
+    }
+
+    /// What operators see, for the admin API; works for as long as the peer runs.
+    #[must_use]
+    pub fn admin(&self) -> Arc<dyn PeerBackend> {
+        Arc::new(Backend {
+            stats: self.stats.subscribe(),
+            neighbours: Arc::clone(&self.neighbours),
+            player: self.player_url().map(str::to_owned),
+            started_unix_ms: self.started_unix_ms,
+        })
     }
 
     /// Runs until the stream is over, there is no place for this peer, or `stop` ends; then leaves politely, within the
@@ -191,6 +232,12 @@ impl Running {
                     set.await.ok();
                 }
                 _ = ticks.tick() => self.take_stats().await,
+                () = self.changed.notified() => {
+                    let neighbours = Arc::clone(&self.neighbours);
+                    let renew = move |peer: &mut Peer, _| admin::refresh(&neighbours, &peer.teammates());
+                    // A node that is gone ends the loop by its own arm.
+                    self.handle.call(renew).await.ok();
+                }
             }
         }
     }
@@ -205,7 +252,12 @@ impl Running {
 
     async fn take_stats(&self) {
         // Without a node the last figures stand.
-        let Ok(figures) = self.handle.call(|peer, _| Figures::of(peer)).await else { return };
+        let neighbours = Arc::clone(&self.neighbours);
+        let look = move |peer: &mut Peer, _| {
+            admin::refresh(&neighbours, &peer.teammates());
+            Figures::of(peer)
+        };
+        let Ok(figures) = self.handle.call(look).await else { return };
         let mut snapshot = Snapshot::new(&self.subject())
             .with_progress(&self.progress.borrow(), self.started.elapsed())
             .with_machine(&figures);

@@ -1,10 +1,12 @@
 //! The machine's events for people: one log line for each change of the team, and what the runtime waits for. Runs on the
 //! node's driver: never waits.
 
+use crate::admin;
+use p2psp_admin::{Journal, v1};
 use p2psp_core::SplitterEvent;
 use p2psp_wire::{DepartureReason, RefuseReason, Slot};
-use std::collections::BTreeSet;
-use tokio::sync::watch;
+use std::{collections::BTreeSet, sync::Arc};
+use tokio::sync::{Notify, watch};
 use tracing::{debug, info, warn};
 
 /// What the runtime waits for.
@@ -20,17 +22,29 @@ pub(crate) struct Team {
 #[derive(Debug)]
 pub(crate) struct Events {
     team: watch::Sender<Team>,
+    /// The members as operators see them.
+    peers: Arc<Journal<v1::Peer>>,
+    /// There is more to see than the event tells.
+    changed: Arc<Notify>,
     /// The last reason for a refusal: joiners come back every few seconds, the line is written once.
     refused: Option<RefuseReason>,
 }
 
 impl Events {
-    pub(crate) const fn new(team: watch::Sender<Team>) -> Self {
-        Self { team, refused: None }
+    pub(crate) const fn new(
+        team: watch::Sender<Team>,
+        peers: Arc<Journal<v1::Peer>>,
+        changed: Arc<Notify>,
+    ) -> Self {
+        Self { team, peers, changed, refused: None }
     }
 
     /// Takes one event, in order.
     pub(crate) fn on_event(&mut self, event: SplitterEvent) {
+        admin::record(&self.peers, &event);
+        if matches!(event, SplitterEvent::Joined { .. } | SplitterEvent::Ready { .. }) {
+            self.changed.notify_one();
+        }
         match event {
             SplitterEvent::Joined { peer, slot, remote } => {
                 self.refused = None;
@@ -90,7 +104,8 @@ mod tests {
     #[test]
     fn readiness_follows_the_events() {
         let (sender, team) = watch::channel(Team::default());
-        let mut events = Events::new(sender);
+        let peers = Arc::new(Journal::new(1));
+        let mut events = Events::new(sender, Arc::clone(&peers), Arc::default());
         let slot = |slot| Slot::new(slot).unwrap();
         let peer = PeerId::new([1; 32]);
         for event in [
@@ -102,6 +117,7 @@ mod tests {
             events.on_event(event);
         }
         assert_eq!(team.borrow().ready.len(), 2);
+        assert_eq!(peers.slots(), [0], "operators see who joined");
         events.on_event(SplitterEvent::Departed { peer, slot: slot(0), reason: DepartureReason::Crashed });
         assert_eq!(team.borrow().ready, BTreeSet::from([slot(1)]));
         assert!(!team.borrow().closed);

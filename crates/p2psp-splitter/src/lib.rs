@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+mod admin;
 mod config;
 mod door;
 mod epoch;

@@ -1,6 +1,7 @@
 //! A running splitter: starts node and ingest door, watches over both, and takes them down in order.
 
 use crate::{
+    admin::{self, Backend},
     config::{Config, Integrity, OnEnd},
     door::Door,
     epoch,
@@ -9,16 +10,18 @@ use crate::{
     place,
     snapshot::{IngestFigures, Snapshot},
 };
+use p2psp_admin::{Journal, SplitterBackend, v1};
 use p2psp_core::{Splitter, SplitterConfig};
 use p2psp_net::{Driver, Handle, Node, NodeConfig, StatsFeed};
 use p2psp_wire::{ChannelLink, Epoch, PeerId, Slot};
 use std::{
     net::SocketAddr,
     pin::{Pin, pin},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{MissedTickBehavior, interval, timeout_at},
 };
 use tracing::{info, warn};
@@ -39,6 +42,11 @@ pub struct Running {
     team: watch::Receiver<Team>,
     door: Door,
     stats: watch::Sender<Snapshot>,
+    /// The members as operators see them.
+    peers: Arc<Journal<v1::Peer>>,
+    /// Their view is worth renewing before the next second.
+    changed: Arc<Notify>,
+    started_unix_ms: u64,
 }
 
 impl Running {
@@ -59,7 +67,9 @@ impl Running {
         let epoch = epoch::next(config.epoch_file.as_deref(), SystemTime::now());
 
         let (team_sender, team) = watch::channel(Team::default());
-        let mut events = Events::new(team_sender);
+        let started_unix_ms = admin::unix_ms();
+        let (peers, changed) = (Arc::new(Journal::new(started_unix_ms)), Arc::new(Notify::new()));
+        let mut events = Events::new(team_sender, Arc::clone(&peers), Arc::clone(&changed));
         let (team_size_max, protection) = (config.team_size_max, config.protection());
         let fairness = config.fairness.clone();
         let (handle, driver) = node.start(
@@ -87,7 +97,21 @@ impl Running {
                  is for laboratories"
             );
         }
-        Ok(Self { config, link, local, epoch, started, handle, driver, team, door, stats })
+        Ok(Self {
+            config,
+            link,
+            local,
+            epoch,
+            started,
+            handle,
+            driver,
+            team,
+            door,
+            stats,
+            peers,
+            changed,
+            started_unix_ms,
+        })
     }
 
     /// The link by which peers join.
@@ -118,6 +142,13 @@ impl Running {
     #[must_use]
     pub fn stats(&self) -> StatsFeed<Snapshot> {
         StatsFeed::new(self.stats.subscribe())
+    }
+
+    /// What operators see and may do, for the admin API; works for as long as the splitter runs.
+    #[must_use]
+    pub fn admin(&self) -> Arc<dyn SplitterBackend> {
+        let (handle, stats, peers) = (self.handle.clone(), self.stats.subscribe(), Arc::clone(&self.peers));
+        Arc::new(Backend::new(&self.config, handle, stats, peers, self.started_unix_ms))
     }
 
     /// Runs until the source is over, or `stop` ends; then sends what is left of the stream and says goodbye, within the
@@ -159,6 +190,14 @@ impl Running {
                     (Err(_), OnEnd::Wait) => info!("without a source now; the team is kept together until stopped"),
                 },
                 _ = ticks.tick() => self.take_stats().await,
+                () = self.changed.notified() => {
+                    let peers = Arc::clone(&self.peers);
+                    let renew = move |splitter: &mut Splitter, now| {
+                        admin::refresh(&peers, splitter.member_views(now));
+                    };
+                    // A node that is gone ends the loop by its own arm.
+                    self.handle.call(renew).await.ok();
+                }
             }
         }
     }
@@ -172,9 +211,11 @@ impl Running {
     }
 
     async fn take_stats(&self) {
-        let figures = self
-            .handle
-            .call(|splitter, _| (splitter.stats(), splitter.roster().collect::<Vec<(Slot, PeerId)>>()));
+        let peers = Arc::clone(&self.peers);
+        let figures = self.handle.call(move |splitter, now| {
+            admin::refresh(&peers, splitter.member_views(now));
+            (splitter.stats(), splitter.roster().collect::<Vec<(Slot, PeerId)>>())
+        });
         // Without a node the last figures stand.
         let Ok((stats, roster)) = figures.await else { return };
         let ingest = IngestFigures::new(&self.config.source.to_string(), &self.door.status());

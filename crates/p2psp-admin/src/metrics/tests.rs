@@ -1,7 +1,7 @@
 //! That the text is what Prometheus reads, that names keep to its conventions, and that the document is not stale.
 
 use super::*;
-use crate::v1::{Channel, DelayBucket, PeerFigures, PeerStatus, SplitterFigures, Team};
+use crate::v1::{Channel, DelayBucketFigures, PeerFigures, PeerStatus, SplitterFigures, Team};
 use std::collections::BTreeSet;
 
 fn info(role: Role) -> Info {
@@ -40,7 +40,7 @@ fn samples(text: &str) -> std::collections::BTreeMap<String, f64> {
 }
 
 fn peer_view() -> PeerView {
-    let bucket = |upper_us, count| DelayBucket { upper_us, count };
+    let bucket = |upper_us, count| DelayBucketFigures { upper_us, count };
     let figures = PeerFigures {
         played_chunks_total: 90,
         lost_chunks_total: 10,
