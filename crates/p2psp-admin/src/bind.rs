@@ -17,7 +17,8 @@ const UNIX: &str = "unix:";
 const SOCKET_MODE: u32 = 0o600;
 
 /// An address of the admin API.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Bind {
     /// A Unix socket's path, written `unix:/run/p2psp/admin.sock`.
     Unix(PathBuf),
@@ -75,6 +76,20 @@ impl FromStr for Bind {
         } else {
             Err(ParseBindError::NotLoopback(address))
         }
+    }
+}
+
+impl TryFrom<String> for Bind {
+    type Error = ParseBindError;
+
+    fn try_from(text: String) -> Result<Self, ParseBindError> {
+        text.parse()
+    }
+}
+
+impl From<Bind> for String {
+    fn from(bind: Bind) -> Self {
+        bind.to_string()
     }
 }
 

@@ -181,7 +181,10 @@ mod tests {
             let info = Backend { stats, neighbours, player: None, started_unix_ms: 0 }.info();
             (info.state(), info.reason)
         };
-        assert_eq!(info(State::Joining, Some("no answer")), (v1::RuntimeState::Starting, "no answer".to_owned()));
+        assert_eq!(
+            info(State::Joining, Some("no answer")),
+            (v1::RuntimeState::Starting, "no answer".to_owned())
+        );
         assert_eq!(info(State::Member, None), (v1::RuntimeState::Ready, String::new()));
         assert_eq!(info(State::Left, None).0, v1::RuntimeState::Draining);
     }

@@ -1,10 +1,12 @@
 //! The command line: every flag with its help text. A setting that also lives in the file or the environment is an `Option`
 //! here, and its default is applied once, in `settings`.
 
+mod ctl;
 mod demo;
 mod peer;
 mod splitter;
 
+pub(crate) use ctl::{Action, CtlArgs, Output, Watched, What};
 pub(crate) use demo::DemoArgs;
 pub(crate) use peer::PeerArgs;
 pub(crate) use splitter::SplitterArgs;
@@ -33,7 +35,7 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   0    the stream ended, or the program was asked to leave and did
   1    it failed while running: a port in use, a key file, an input, a child process
   2    the command line, a variable or the settings file is wrong
-  3    the splitter cannot be reached, holds another key, gave no seat, or expelled this peer
+  3    the splitter cannot be reached, holds another key, gave no seat, or expelled this peer; ctl: nobody answers
   4    demo --check: the peers did not play the same bytes
   130, 143  ended at once by a second SIGINT or SIGTERM";
 
@@ -82,6 +84,8 @@ pub(crate) enum Command {
     },
     /// Run a splitter and a team of peers on this machine, and show how they do
     Demo(DemoArgs),
+    /// Ask or steer a running splitter or peer
+    Ctl(CtlArgs),
     /// Check a settings file, or show the settings in force
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -3,13 +3,17 @@
 use crate::{
     cli::{ConfigCommand, PeerArgs, PrintCommand, ReportArgs, SplitterArgs},
     exit::{Code, Failure},
+    logging::Log,
+    operators::{Operators, Steering},
     report::{Report, print},
     settings::{self, Defaults, Sources, merge},
     signals::Stop,
 };
+use p2psp_admin::Admin;
 use p2psp_net::Identity;
+use p2psp_splitter::Source;
 use serde::Serialize;
-use std::{net::SocketAddr, path::Path, process};
+use std::{net::SocketAddr, path::Path, process, sync::Arc};
 use tracing::info;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -26,6 +30,8 @@ struct SplitterReady<'a> {
     epoch: u32,
     /// Where the source is pushed to, if it is.
     ingest: Option<SocketAddr>,
+    /// Where operators are answered.
+    admin: Vec<String>,
 }
 
 /// The ready line of a peer.
@@ -40,10 +46,12 @@ struct PeerReady<'a> {
     player: Option<&'a str>,
     live: Option<String>,
     stats: Option<String>,
+    /// Where operators are answered.
+    admin: Vec<String>,
 }
 
 /// Runs a splitter to its end.
-pub(crate) async fn splitter(args: SplitterArgs, report: ReportArgs) -> Result<(), Failure> {
+pub(crate) async fn splitter(args: SplitterArgs, report: ReportArgs, log: Log) -> Result<(), Failure> {
     if report.stop_on_eof && args.input.as_deref() == Some("-") {
         let line =
             "--stop-on-eof and --input - both want standard input; the source's end ends the splitter anyway";
@@ -51,6 +59,7 @@ pub(crate) async fn splitter(args: SplitterArgs, report: ReportArgs) -> Result<(
     }
     let stop = listen(&report)?;
     let config = settings::splitter(&args, identity(args.key.as_deref())?)?;
+    let operators = Operators::open(args.admin.as_deref()).await?;
     let running = p2psp_splitter::Running::start(config).await.map_err(|error| {
         let usage = matches!(error, p2psp_splitter::StartError::Config(_));
         Failure::of(if usage { Code::Usage } else { Code::Runtime }, &error)
@@ -66,10 +75,15 @@ pub(crate) async fn splitter(args: SplitterArgs, report: ReportArgs) -> Result<(
         listen: running.local_addr(),
         epoch: running.epoch().0,
         ingest: running.ingest_addr(),
+        admin: operators.binds(),
     };
     let mut lines = vec![("channel link", link.clone()), ("watch with", format!("p2psp peer '{link}'"))];
     lines.extend(ready.ingest.map(|address| ("source", format!("awaited at {address}"))));
+    lines.extend(admin_lines(&ready.admin));
     report.ready(&ready, &lines);
+    let config = table("splitter", &merge(&args, &Defaults::splitter()));
+    let process = Arc::new(Steering { config, log: Arc::new(log), stop: stop.clone() });
+    let answering = operators.answer(|| Admin::splitter(process, running.admin()), stop.clone());
     if args.key.is_none() {
         info!("the channel is new with each start; --key FILE keeps its link");
     }
@@ -79,6 +93,7 @@ pub(crate) async fn splitter(args: SplitterArgs, report: ReportArgs) -> Result<(
         outcome = running.run_until(stop.asked()) => outcome,
         never = report.stats(|| stats.newest()) => match never {},
     };
+    answering.end().await;
     report.last(&stats.newest());
     outcome
         .map(|ended| info!(?ended, "the splitter has ended"))
@@ -86,9 +101,10 @@ pub(crate) async fn splitter(args: SplitterArgs, report: ReportArgs) -> Result<(
 }
 
 /// Runs a peer to its end.
-pub(crate) async fn peer(args: PeerArgs, report: ReportArgs) -> Result<(), Failure> {
+pub(crate) async fn peer(args: PeerArgs, report: ReportArgs, log: Log) -> Result<(), Failure> {
     let stop = listen(&report)?;
     let config = settings::peer(&args, identity(args.key.as_deref())?)?;
+    let operators = Operators::open(args.admin.as_deref()).await?;
     let channel = config.link.channel;
     let running = p2psp_peer::Running::start(config).await.map_err(|error| {
         let code = if error.is_unreachable() { Code::NoSeat } else { Code::Runtime };
@@ -107,18 +123,24 @@ pub(crate) async fn peer(args: PeerArgs, report: ReportArgs) -> Result<(), Failu
         player: player.as_deref(),
         live: below("live"),
         stats: below("stats"),
+        admin: operators.binds(),
     };
-    let lines = match (&player, &ready.live) {
+    let mut lines = match (&player, &ready.live) {
         (Some(page), Some(live)) => vec![("player page", page.clone()), ("stream", live.clone())],
         _ => vec![("relaying", "no player is served".to_owned())],
     };
+    lines.extend(admin_lines(&ready.admin));
     report.ready(&ready, &lines);
+    let config = table("peer", &merge(&args, &Defaults::peer()));
+    let process = Arc::new(Steering { config, log: Arc::new(log), stop: stop.clone() });
+    let answering = operators.answer(|| Admin::peer(process, running.admin()), stop.clone());
 
     let stats = running.stats();
     let outcome = tokio::select! {
         outcome = running.run_until(stop.asked()) => outcome,
         never = report.stats(|| stats.newest()) => match never {},
     };
+    answering.end().await;
     report.last(&stats.newest());
     outcome.map(|ended| info!(?ended, "the peer has ended")).map_err(|error| {
         let code = if error.is_no_seat() { Code::NoSeat } else { Code::Runtime };
@@ -140,22 +162,33 @@ pub(crate) fn config(command: ConfigCommand, sources: &Sources) -> Result<(), Fa
         ConfigCommand::Print(PrintCommand::Splitter(args)) => {
             let args = merge(&*args, &sources.file.splitter);
             settings::splitter(&args, Identity::generate())?;
-            print_table("splitter", &merge(&args, &Defaults::splitter()));
+            print(&table("splitter", &merge(&args, &Defaults::splitter())));
         }
         ConfigCommand::Print(PrintCommand::Peer(args)) => {
-            print_table("peer", &merge(&*args, &merge(&sources.file.peer, &Defaults::peer())));
+            print(&table("peer", &merge(&*args, &merge(&sources.file.peer, &Defaults::peer()))));
         }
     }
     Ok(())
 }
 
+/// How operators get on from here.
+fn admin_lines(binds: &[String]) -> impl Iterator<Item = (&'static str, String)> + '_ {
+    binds.iter().map(|bind| ("operators", format!("p2psp ctl --admin {bind} get info")))
+}
+
 /// Settings as a table of a settings file, without their secrets.
-fn print_table(name: &str, settings: &impl Serialize) {
+fn table(name: &str, settings: &impl Serialize) -> String {
     let mut table = toml::Table::try_from(settings).expect("settings are tables of texts and numbers");
     if table.contains_key("password") {
         table.insert("password".to_owned(), "(set)".into());
     }
-    print(format!("[{name}]\n{table}").trim_end());
+    // A source tells its address without the password in it.
+    if let Some(source) = table.get("input").and_then(|input| Source::parse(input.as_str()?).ok())
+        && matches!(source, Source::HttpPull(_))
+    {
+        table.insert("input".to_owned(), source.to_string().into());
+    }
+    format!("[{name}]\n{table}").trim_end().to_owned()
 }
 
 fn listen(report: &ReportArgs) -> Result<Stop, Failure> {

@@ -83,7 +83,8 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
                 |_| Failure::new(Code::Runtime, format!("{} told no player address", member.child.name())),
             )?;
     }
-    greet(&mut screen, &team, &link);
+    let admin = ready["admin"][0].as_str().unwrap_or_default().to_owned();
+    greet(&mut screen, &team, &link, &admin);
 
     let players: Vec<Player> = if args.check {
         team.iter().map(|member| Player::start(member.player)).collect()
@@ -117,12 +118,13 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn greet(screen: &mut Screen, team: &[Member], link: &str) {
+fn greet(screen: &mut Screen, team: &[Member], link: &str, admin: &str) {
     if let Some(first) = team.first() {
         screen.say(&format!("watch         http://{}/   in a browser", first.player));
         screen.say(&format!("              http://{}/live   in VLC, mpv or any player", first.player));
     }
     screen.say(&format!("channel link  {link}"));
+    screen.say(&format!("operators     p2psp ctl --admin {admin} get peers"));
     screen.say("Ctrl-C ends it.");
     screen.say("");
 }
@@ -249,6 +251,7 @@ async fn leave(splitter: &mut Child, team: &mut [Member], screen: &mut Screen) {
 fn splitter_arguments(args: &DemoArgs) -> Vec<String> {
     let mut arguments =
         words(&["splitter", "--listen", "127.0.0.1:0", "--stats-every", "1s", "--team-size", "128"]);
+    arguments.extend(words(&["--admin", "127.0.0.1:0"]));
     arguments.extend([format!("--input={}", args.input), format!("--wait-peers={}", args.peers)]);
     arguments.extend(args.rate.map(|rate| format!("--rate={rate}")));
     arguments.extend(args.integrity.map(|integrity| format!("--integrity={}", integrity.name())));

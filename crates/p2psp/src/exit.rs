@@ -17,7 +17,7 @@ pub(crate) enum Code {
     Runtime = 1,
     /// The command line, a variable or the settings file is wrong; clap exits with the same code.
     Usage = 2,
-    /// No place for this peer in the team.
+    /// No place for this peer in the team, or nobody answers at the admin address.
     NoSeat = 3,
     /// The peers did not play the same bytes.
     Check = 4,

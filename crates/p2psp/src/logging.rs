@@ -1,32 +1,80 @@
 //! The log on standard error. Standard output is for what programs and people asked to be told.
 
 use crate::{cli::LogFormat, settings::SettingsError};
-use std::io::{IsTerminal, stderr};
+use std::{
+    fmt as text,
+    io::{IsTerminal, stderr},
+    sync::{Mutex, PoisonError},
+};
 use tracing_subscriber::{EnvFilter, fmt};
 
 /// What is logged when nobody says.
 const DEFAULT_FILTER: &str = "info";
+
+/// A running log: what it shows can be changed.
+pub(crate) struct Log {
+    filter: Mutex<String>,
+    set: Box<dyn Fn(EnvFilter) -> bool + Send + Sync>,
+}
+
+impl Log {
+    /// What is shown now.
+    pub(crate) fn filter(&self) -> String {
+        self.filter.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shows something else from now on; gives what was shown before.
+    ///
+    /// # Errors
+    ///
+    /// The filter does not parse.
+    pub(crate) fn set_filter(&self, filter: &str) -> Result<String, SettingsError> {
+        let parsed = parse(filter)?;
+        let mut shown = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
+        // The log is there for as long as the process.
+        if (self.set)(parsed) {
+            Ok(std::mem::replace(&mut *shown, filter.to_owned()))
+        } else {
+            Ok(shown.clone())
+        }
+    }
+}
+
+impl text::Debug for Log {
+    fn fmt(&self, f: &mut text::Formatter<'_>) -> text::Result {
+        f.debug_struct("Log").field("filter", &self.filter).finish_non_exhaustive()
+    }
+}
 
 /// Starts the log. `filter` is a level or a filter in `RUST_LOG`'s syntax; `None` asks `RUST_LOG`.
 ///
 /// # Errors
 ///
 /// The filter does not parse.
-pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<(), SettingsError> {
+pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<Log, SettingsError> {
     let filter = match filter {
         Some(text) => parse(text)?,
         None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER)),
     };
+    let shown = Mutex::new(filter.to_string());
     // A log whose reader is gone is dropped: telling of that on standard error would end the process.
     let builder = fmt().with_env_filter(filter).with_writer(stderr).log_internal_errors(false);
-    match format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+    let set: Box<dyn Fn(EnvFilter) -> bool + Send + Sync> = match format {
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            Box::new(move |filter| handle.reload(filter).is_ok())
+        }
         LogFormat::Text => {
             let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            builder.with_ansi(colour).with_target(false).init();
+            let builder = builder.with_ansi(colour).with_target(false).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            Box::new(move |filter| handle.reload(filter).is_ok())
         }
-    }
-    Ok(())
+    };
+    Ok(Log { filter: shown, set })
 }
 
 fn parse(text: &str) -> Result<EnvFilter, SettingsError> {

@@ -1,11 +1,13 @@
-//! The one binary: `p2psp splitter | peer | demo | config`. Reads the command line and the settings, starts the log and a
+//! The one binary: `p2psp splitter | peer | demo | ctl | config`. Reads the command line and the settings, starts the log and a
 //! single-threaded runtime, and turns every end into an exit code.
 
 mod cli;
 mod commands;
+mod ctl;
 mod demo;
 mod exit;
 mod logging;
+mod operators;
 mod report;
 mod settings;
 mod signals;
@@ -18,6 +20,7 @@ use settings::merge;
 use std::{
     io::{Write, stderr},
     process::ExitCode,
+    time::Duration,
 };
 
 fn main() -> ExitCode {
@@ -44,19 +47,24 @@ fn run(log: &mut LogFormat) -> Result<(), Failure> {
     if let Command::Config(command) = cli.command {
         return commands::config(command, &sources);
     }
-    logging::start(sources.log, sources.log_level.as_deref())?;
+    let running_log = logging::start(sources.log, sources.log_level.as_deref())?;
     *log = sources.log;
-    let runtime = p2psp_net::runtime(p2psp_net::WAKE_GRID)
+    // Who asks once wants the answer now; who carries a stream saves wake-ups.
+    let grid = if matches!(cli.command, Command::Ctl(_)) { Duration::ZERO } else { p2psp_net::WAKE_GRID };
+    let runtime = p2psp_net::runtime(grid)
         .map_err(|error| Failure::new(Code::Runtime, format!("cannot start the runtime: {error}")))?;
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Splitter { settings, report } => {
-                Box::pin(commands::splitter(merge(&*settings, &sources.file.splitter), report)).await
+                let settings = merge(&*settings, &sources.file.splitter);
+                Box::pin(commands::splitter(settings, report, running_log)).await
             }
             Command::Peer { settings, report } => {
-                Box::pin(commands::peer(merge(&*settings, &sources.file.peer), report)).await
+                let settings = merge(&*settings, &sources.file.peer);
+                Box::pin(commands::peer(settings, report, running_log)).await
             }
             Command::Demo(args) => Box::pin(demo::run(args)).await,
+            Command::Ctl(args) => Box::pin(ctl::run(args)).await,
             Command::Config(_) => Ok(()),
         }
     });

@@ -18,6 +18,7 @@ const SIGNAL_BASE: i32 = 128;
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
     asked: watch::Receiver<bool>,
+    ask: watch::Sender<bool>,
 }
 
 impl Stop {
@@ -30,6 +31,7 @@ impl Stop {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let (sender, asked) = watch::channel(false);
+        let ask = sender.clone();
         // Both tasks live as long as the process, which is what they are about.
         drop(tasks::spawn("signals", {
             let sender = sender.clone();
@@ -51,15 +53,18 @@ impl Stop {
                 info!("standard input is closed; leaving");
             }));
         }
-        Ok(Self { asked })
+        Ok(Self { asked, ask })
+    }
+
+    /// It is time: as if a signal had come.
+    pub(crate) fn ask(&self) {
+        self.ask.send_replace(true);
     }
 
     /// Resolves when it is time.
     pub(crate) async fn asked(mut self) {
-        if self.asked.wait_for(|asked| *asked).await.is_err() {
-            // Nobody will ask any more.
-            std::future::pending::<()>().await;
-        }
+        // The sender lives as long as this.
+        self.asked.wait_for(|asked| *asked).await.ok();
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Relay;
 use crate::units::{BitRate, Span};
 use clap::{Args, ValueHint};
+use p2psp_admin::Bind;
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -93,6 +94,18 @@ pub(crate) struct PeerArgs {
     /// Longest time for saying goodbye when asked to leave [default: 3s]
     #[arg(long, value_name = "DURATION", env = "P2PSP_PEER_GRACE", help_heading = "Team")]
     pub(crate) grace: Option<Span>,
+
+    /// Answer operators here (p2psp ctl, gRPC, Prometheus on /metrics): a Unix socket that only this user opens, as
+    /// unix:/run/p2psp/peer.sock, or a loopback address, which every user of this machine reaches; may be given more
+    /// than once [default: nobody is answered]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "P2PSP_PEER_ADMIN",
+        value_delimiter = ',',
+        help_heading = "Operators"
+    )]
+    pub(crate) admin: Option<Vec<Bind>>,
 }
 
 impl PeerArgs {

@@ -3,6 +3,7 @@
 use super::{Integrity, OnEnd};
 use crate::units::{BitRate, Span};
 use clap::{Args, ValueHint};
+use p2psp_admin::Bind;
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -100,6 +101,18 @@ pub(crate) struct SplitterArgs {
     /// Longest time for saying goodbye when asked to leave [default: 3s]
     #[arg(long, value_name = "DURATION", env = "P2PSP_SPLITTER_GRACE", help_heading = "Team")]
     pub(crate) grace: Option<Span>,
+
+    /// Answer operators here (p2psp ctl, gRPC, Prometheus on /metrics): a Unix socket that only this user opens, as
+    /// unix:/run/p2psp/splitter.sock, or a loopback address, which every user of this machine reaches; may be given more
+    /// than once [default: nobody is answered]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "P2PSP_SPLITTER_ADMIN",
+        value_delimiter = ',',
+        help_heading = "Operators"
+    )]
+    pub(crate) admin: Option<Vec<Bind>>,
 }
 
 impl SplitterArgs {
@@ -107,6 +120,7 @@ impl SplitterArgs {
   p2psp splitter                                    the test card, on UDP port 4480
   p2psp splitter --key channel.key --advertise tv.example.org:4480
   p2psp splitter --input film.ts --loop
+  p2psp splitter --admin 127.0.0.1:4490             then: p2psp ctl get peers
   ffmpeg -re -i film.mkv -c copy -f mpegts - | p2psp splitter --input -
   p2psp splitter --input 'exec:ffmpeg -f v4l2 -i /dev/video0 -c:v libx264 -g 30 -f mpegts -'
   p2psp splitter --input push:127.0.0.1:8000/live

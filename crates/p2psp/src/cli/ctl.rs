@@ -1,0 +1,152 @@
+//! Flags of `p2psp ctl`: asking and steering a running process.
+
+use crate::units::Span;
+use clap::{Args, Subcommand, ValueEnum};
+use p2psp_admin::Bind;
+
+/// Whom to ask, what, and how to show the answer.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = CtlArgs::EXAMPLES)]
+pub(crate) struct CtlArgs {
+    /// The address that the process was given with --admin
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "P2PSP_CTL_ADMIN",
+        default_value = "127.0.0.1:4490",
+        global = true,
+        help_heading = "Connection"
+    )]
+    pub(crate) admin: Bind,
+    /// Longest wait for an answer
+    #[arg(long, value_name = "DURATION", default_value = "5s", global = true, help_heading = "Connection")]
+    pub(crate) timeout: Span,
+    /// How to show the answer
+    #[arg(
+        long,
+        short,
+        value_name = "FORMAT",
+        default_value = "table",
+        global = true,
+        help_heading = "Output"
+    )]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) action: Action,
+}
+
+/// How to show an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Columns for people
+    #[default]
+    Table,
+    /// All columns
+    Wide,
+    /// A JSON object; when watching, one on each line
+    Json,
+    /// A YAML document; when watching, one after the other
+    Yaml,
+}
+
+/// What to ask or do.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Show something
+    Get {
+        /// What
+        what: What,
+        /// Go on and show each change of the peers or neighbours, until interrupted
+        #[arg(long, short)]
+        watch: bool,
+    },
+    /// Show all that is known of a member
+    Describe {
+        /// Its key, or enough of the key's beginning
+        #[arg(value_name = "PEER")]
+        peer: String,
+    },
+    /// The same as `get --watch`
+    Watch {
+        /// What
+        what: Watched,
+    },
+    /// Take a member's seat away; it is told, and does not come back by itself
+    Expel {
+        /// Its key, or enough of the key's beginning
+        #[arg(value_name = "PEER")]
+        peer: String,
+        /// How long it gets no seat again; 0 for no ban
+        #[arg(long, value_name = "DURATION", default_value = "10m")]
+        ban: Span,
+    },
+    /// Give a key no seat for a while, and take away the one that it has; forgotten when the splitter ends
+    Ban {
+        /// The key, or enough of its beginning if it is a member's
+        #[arg(value_name = "PEER")]
+        peer: String,
+        /// For how long
+        #[arg(long = "for", value_name = "DURATION", default_value = "10m")]
+        span: Span,
+    },
+    /// End a ban
+    Unban {
+        /// The key, or enough of its beginning if it is banned
+        #[arg(value_name = "PEER")]
+        peer: String,
+    },
+    /// Ask the process to leave politely, as SIGTERM does
+    Drain,
+    /// Show what the log shows, or change that until the process ends
+    LogLevel {
+        /// A level (error, warn, info, debug, trace) or a filter as in RUST_LOG
+        #[arg(value_name = "FILTER")]
+        filter: Option<String>,
+    },
+}
+
+/// What can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
+    /// Any process: who answers, and how it is
+    Info,
+    /// Any process: its settings, without secrets
+    Config,
+    /// A splitter: its channel and source
+    Channel,
+    /// A splitter: its team in numbers
+    Team,
+    /// A splitter: the members
+    Peers,
+    /// A splitter: who gets no seat
+    Bans,
+    /// A peer: its place and figures
+    Status,
+    /// A peer: its teammates
+    Neighbours,
+}
+
+/// What can be watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Watched {
+    /// A splitter's members
+    Peers,
+    /// A peer's teammates
+    Neighbours,
+}
+
+impl CtlArgs {
+    const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
+  p2psp splitter --admin 127.0.0.1:4490      a splitter that answers
+  p2psp ctl get peers -w                     its members, and who comes and goes
+  p2psp ctl describe jz4qk                   one of them, by the beginning of its key
+  p2psp ctl expel jz4qk --ban 1h
+  p2psp ctl --admin unix:/run/p2psp/peer.sock get status -o json
+  p2psp ctl log-level info,p2psp_core=debug
+
+\x1b[1mExit codes:\x1b[0m
+  0    done
+  1    refused: nobody of that key, too many commands waiting, or not what this process does
+  2    the command line is wrong, or the process says that a value is
+  3    the address does not answer in time, or the process ended";
+}
