@@ -72,8 +72,10 @@ pub(crate) fn check(root: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The package's files by name.
-fn generate(root: &Path, package: &Package) -> Result<Vec<(String, Vec<u8>)>, Box<dyn Error>> {
+/// A file's name and content.
+type Generated = (String, Vec<u8>);
+
+fn generate(root: &Path, package: &Package) -> Result<Vec<Generated>, Box<dyn Error>> {
     let proto_root = root.join("proto");
     let files = package.files.iter().map(|file| proto_root.join(file));
     let descriptors = protox::compile(files, [&proto_root])?;

@@ -83,7 +83,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
                 |_| Failure::new(Code::Runtime, format!("{} told no player address", member.child.name())),
             )?;
     }
-    let admin = ready["admin"][0].as_str().unwrap_or_default().to_owned();
+    let admin = ready.pointer("/admin/0").and_then(Value::as_str).unwrap_or_default().to_owned();
     greet(&mut screen, &team, &link, &admin);
 
     let players: Vec<Player> = if args.check {
