@@ -77,17 +77,23 @@ pub struct SplitterFigures {
     /// Members expelled.
     #[prost(uint64, tag = "24")]
     pub expulsions_total: u64,
-    /// Malformed input.
+    /// Of these, members that took turns and did not pass them on.
     #[prost(uint64, tag = "25")]
+    pub free_riders_total: u64,
+    /// Times that a member was given a rest, because its turns did not reach the others.
+    #[prost(uint64, tag = "26")]
+    pub rests_total: u64,
+    /// Malformed input.
+    #[prost(uint64, tag = "27")]
     pub malformed_total: u64,
     /// Links hung up for breaking a rule.
-    #[prost(uint64, tag = "26")]
+    #[prost(uint64, tag = "28")]
     pub violations_total: u64,
     /// The next chunk's number.
-    #[prost(uint64, tag = "27")]
+    #[prost(uint64, tag = "29")]
     pub next_number: u64,
     /// The network node.
-    #[prost(message, optional, tag = "28")]
+    #[prost(message, optional, tag = "30")]
     pub net: ::core::option::Option<NetFigures>,
 }
 /// A source and its door.
@@ -328,77 +334,92 @@ pub struct NetFigures {
     /// UDP payload bytes received, all links.
     #[prost(uint64, tag = "7")]
     pub udp_bytes_in: u64,
-    /// Packets sent that the transport holds for lost, all links.
+    /// Packets sent that QUIC holds for lost, all links. Sealed datagrams are not among them.
     #[prost(uint64, tag = "8")]
-    pub udp_packets_lost: u64,
-    /// Chunks sent.
+    pub quic_packets_lost: u64,
+    /// QUIC packets dropped because too many waited.
     #[prost(uint64, tag = "9")]
+    pub quic_packets_dropped: u64,
+    /// Sealed datagrams sent, keep-alives included.
+    #[prost(uint64, tag = "10")]
+    pub sealed_packets_out: u64,
+    /// Sealed datagrams received and opened.
+    #[prost(uint64, tag = "11")]
+    pub sealed_packets_in: u64,
+    /// Sealed datagrams received that are of no link: late ones, or noise.
+    #[prost(uint64, tag = "12")]
+    pub sealed_unknown: u64,
+    /// Sealed datagrams received that came before, or too late to tell.
+    #[prost(uint64, tag = "13")]
+    pub sealed_replayed: u64,
+    /// Sealed datagrams received that their key does not open.
+    #[prost(uint64, tag = "14")]
+    pub sealed_forged: u64,
+    /// Chunks sent.
+    #[prost(uint64, tag = "15")]
     pub chunks_out: u64,
     /// Chunks received.
-    #[prost(uint64, tag = "10")]
+    #[prost(uint64, tag = "16")]
     pub chunks_in: u64,
-    /// Chunks not sent because the link's queue was full.
-    #[prost(uint64, tag = "11")]
+    /// Chunks not sent because the kernel had no room for them.
+    #[prost(uint64, tag = "17")]
     pub chunks_dropped_full: u64,
     /// Chunks not sent because the link was gone.
-    #[prost(uint64, tag = "12")]
+    #[prost(uint64, tag = "18")]
     pub chunks_dropped_gone: u64,
-    /// Chunks not sent because the link takes no datagrams of their size.
-    #[prost(uint64, tag = "13")]
-    pub chunks_dropped_size: u64,
     /// Control messages sent.
-    #[prost(uint64, tag = "14")]
+    #[prost(uint64, tag = "19")]
     pub control_out: u64,
     /// Control messages received.
-    #[prost(uint64, tag = "15")]
+    #[prost(uint64, tag = "20")]
     pub control_in: u64,
     /// Links closed because the other side did not read its control stream.
-    #[prost(uint64, tag = "16")]
+    #[prost(uint64, tag = "21")]
     pub control_overflows: u64,
     /// Datagrams received that are no chunks.
-    #[prost(uint64, tag = "17")]
+    #[prost(uint64, tag = "22")]
     pub malformed_datagrams: u64,
     /// Control streams received that broke off in something that is no message.
-    #[prost(uint64, tag = "18")]
+    #[prost(uint64, tag = "23")]
     pub malformed_controls: u64,
-    /// Times a link's send queue filled up.
-    #[prost(uint64, tag = "19")]
+    /// Times that a link found no room in the kernel.
+    #[prost(uint64, tag = "24")]
     pub link_blocks: u64,
     /// Times the shared uplink was spent.
-    #[prost(uint64, tag = "20")]
+    #[prost(uint64, tag = "25")]
     pub uplink_blocks: u64,
     /// Dials begun.
-    #[prost(uint64, tag = "21")]
+    #[prost(uint64, tag = "26")]
     pub dials: u64,
     /// Dials that reached nobody.
-    #[prost(uint64, tag = "22")]
+    #[prost(uint64, tag = "27")]
     pub dials_failed: u64,
     /// Handshakes that gave a link, dialed and accepted.
-    #[prost(uint64, tag = "23")]
+    #[prost(uint64, tag = "28")]
     pub handshakes_ok: u64,
     /// Handshakes that failed because the other side proved another key than the dialed one, or refused ours.
-    #[prost(uint64, tag = "24")]
+    #[prost(uint64, tag = "29")]
     pub handshakes_wrong_key: u64,
     /// Handshakes that failed because the two sides speak different versions of the protocol.
-    #[prost(uint64, tag = "25")]
+    #[prost(uint64, tag = "30")]
     pub handshakes_wrong_version: u64,
     /// Handshakes that failed because the other side had no room.
-    #[prost(uint64, tag = "26")]
+    #[prost(uint64, tag = "31")]
     pub handshakes_refused: u64,
     /// Handshakes that failed because nothing came in time.
-    #[prost(uint64, tag = "27")]
+    #[prost(uint64, tag = "32")]
     pub handshakes_timed_out: u64,
     /// Handshakes that failed otherwise.
-    #[prost(uint64, tag = "28")]
+    #[prost(uint64, tag = "33")]
     pub handshakes_broken: u64,
     /// Connection attempts that this node refused because it had no room.
-    #[prost(uint64, tag = "29")]
+    #[prost(uint64, tag = "34")]
     pub incoming_refused: u64,
     /// Connection attempts that had to prove their address first, because many were in their handshake.
-    #[prost(uint64, tag = "30")]
+    #[prost(uint64, tag = "35")]
     pub incoming_retried: u64,
     /// Links that went down without this side's doing.
-    #[prost(uint64, tag = "31")]
+    #[prost(uint64, tag = "36")]
     pub links_lost: u64,
 }
 /// Asks for the peer's status.
@@ -1862,7 +1883,7 @@ pub struct Channel {
     /// The number of this run.
     #[prost(uint32, tag = "3")]
     pub epoch: u32,
-    /// How peers verify the stream: `manifest` or `none`.
+    /// How peers verify the stream: `manifest`, `signature` or `none`.
     #[prost(string, tag = "4")]
     pub integrity: ::prost::alloc::string::String,
     /// The source, without passwords.
@@ -2451,7 +2472,7 @@ pub mod splitter_service_client {
                 .insert(GrpcMethod::new("p2psp.admin.v1.SplitterService", "UnbanPeer"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists the bans in force by ascending key; those that teammates' complaints brought about among them.
+        /// Lists the bans in force by ascending key; those of the splitter's own judgement among them.
         pub async fn list_bans(
             &mut self,
             request: impl tonic::IntoRequest<super::ListBansRequest>,
@@ -2550,7 +2571,7 @@ pub mod splitter_service_server {
             tonic::Response<super::UnbanPeerResponse>,
             tonic::Status,
         >;
-        /// Lists the bans in force by ascending key; those that teammates' complaints brought about among them.
+        /// Lists the bans in force by ascending key; those of the splitter's own judgement among them.
         async fn list_bans(
             &self,
             request: tonic::Request<super::ListBansRequest>,

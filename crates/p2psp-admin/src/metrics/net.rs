@@ -36,9 +36,30 @@ pub(super) const METRICS: &[Metric<NetFigures>] = &[
         "direction",
         &[("in", |n| int(n.udp_bytes_in)), ("out", |n| int(n.udp_bytes_out))],
     ),
-    counter("p2psp_net_lost_packets_total", "Packets sent that the transport holds for lost.", |n| {
-        int(n.udp_packets_lost)
+    counter(
+        "p2psp_net_quic_lost_packets_total",
+        "Packets sent that QUIC holds for lost; chunks do not travel in them.",
+        |n| int(n.quic_packets_lost),
+    ),
+    counter("p2psp_net_quic_dropped_packets_total", "QUIC packets dropped because too many waited.", |n| {
+        int(n.quic_packets_dropped)
     }),
+    counters(
+        "p2psp_net_sealed_packets_total",
+        "Sealed datagrams, which carry chunks and keep links alive; those received were opened.",
+        "direction",
+        &[("in", |n| int(n.sealed_packets_in)), ("out", |n| int(n.sealed_packets_out))],
+    ),
+    counters(
+        "p2psp_net_sealed_refused_packets_total",
+        "Sealed datagrams received and not opened: of no link, come before, or not made with the link's key.",
+        "reason",
+        &[
+            ("unknown", |n| int(n.sealed_unknown)),
+            ("replayed", |n| int(n.sealed_replayed)),
+            ("forged", |n| int(n.sealed_forged)),
+        ],
+    ),
     counters(
         "p2psp_net_chunks_total",
         "Chunks, parity and manifests, all links.",
@@ -47,13 +68,9 @@ pub(super) const METRICS: &[Metric<NetFigures>] = &[
     ),
     counters(
         "p2psp_net_dropped_chunks_total",
-        "Chunks not sent: the link's queue was full, the link was gone, or it takes none of their size.",
+        "Chunks not sent: the kernel had no room for them, or the link was gone.",
         "reason",
-        &[
-            ("full", |n| int(n.chunks_dropped_full)),
-            ("gone", |n| int(n.chunks_dropped_gone)),
-            ("size", |n| int(n.chunks_dropped_size)),
-        ],
+        &[("full", |n| int(n.chunks_dropped_full)), ("gone", |n| int(n.chunks_dropped_gone))],
     ),
     counters(
         "p2psp_net_control_messages_total",
@@ -72,7 +89,7 @@ pub(super) const METRICS: &[Metric<NetFigures>] = &[
         "kind",
         &[("datagram", |n| int(n.malformed_datagrams)), ("control", |n| int(n.malformed_controls))],
     ),
-    counter("p2psp_net_link_blocks_total", "Times that a link's send queue filled up.", |n| {
+    counter("p2psp_net_link_blocks_total", "Times that a link found no room in the kernel.", |n| {
         int(n.link_blocks)
     }),
     counter("p2psp_net_uplink_blocks_total", "Times that the shared uplink was spent.", |n| {

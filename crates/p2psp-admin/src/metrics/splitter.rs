@@ -49,7 +49,7 @@ pub(super) const METRICS: &[Metric<View>] = &[
     counter("p2psp_splitter_refusals_total", "Joins refused.", |v| int(v.figures.refusals_total)),
     counters(
         "p2psp_splitter_departures_total",
-        "Members that are gone: said goodbye, lost their link, or were expelled by complaints or an operator.",
+        "Members that are gone: said goodbye, lost their link, or were expelled.",
         "reason",
         &[
             ("goodbye", |v| int(v.figures.goodbyes_total)),
@@ -111,6 +111,16 @@ pub(super) const METRICS: &[Metric<View>] = &[
         "p2psp_splitter_complaints_total",
         "Complaints about members that sent what no manifest lists.",
         |v| int(v.figures.complaints_total),
+    ),
+    counter(
+        "p2psp_splitter_free_riders_total",
+        "Members expelled because they took turns and did not pass them on.",
+        |v| int(v.figures.free_riders_total),
+    ),
+    counter(
+        "p2psp_splitter_rests_total",
+        "Times that a member was given a rest, because its turns did not reach the others.",
+        |v| int(v.figures.rests_total),
     ),
     counter("p2psp_splitter_malformed_total", "Malformed messages and datagrams from members.", |v| {
         int(v.figures.malformed_total)
