@@ -18,7 +18,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 14] = [
     ),
     ("p2psp-net", &["p2psp-core", "p2psp-wire"], &["tonic", "hyper", "metrics"]),
     ("p2psp-media", &["p2psp-wire"], &["quinn", "tonic"]),
-    ("p2psp-admin", &["p2psp-wire"], &["quinn", "rustls"]),
+    ("p2psp-admin", &["p2psp-wire"], &["quinn"]),
     (
         "p2psp-splitter",
         &["p2psp-net", "p2psp-media", "p2psp-admin", "p2psp-core", "p2psp-wire"],

@@ -1,6 +1,7 @@
-//! Where the admin API listens: Unix sockets that only their owner opens, and loopback. Owns how such an address is written, opened
-//! and taken away again.
+//! Where the admin API listens: Unix sockets that only their owner opens, loopback, and addresses that others reach, which need a
+//! [`Guard`](crate::Guard). Owns how such an address is written, opened and taken away again.
 
+use crate::guard::GuardError;
 use std::{
     fmt, fs, io,
     net::SocketAddr,
@@ -22,7 +23,7 @@ const SOCKET_MODE: u32 = 0o600;
 pub enum Bind {
     /// A Unix socket's path, written `unix:/run/p2psp/admin.sock`.
     Unix(PathBuf),
-    /// A loopback address, written `127.0.0.1:4490`.
+    /// An address, written `127.0.0.1:4490`; TLS if it is not loopback.
     Tcp(SocketAddr),
 }
 
@@ -31,21 +32,18 @@ pub enum Bind {
 pub enum ParseBindError {
     /// Neither of both kinds.
     #[error(
-        "`{0}` is no admin address: write unix:/run/p2psp/admin.sock, or a loopback address such as 127.0.0.1:4490"
+        "`{0}` is no admin address: write unix:/run/p2psp/admin.sock, or an address such as 127.0.0.1:4490"
     )]
     Form(String),
-    /// Others could reach it.
-    #[error(
-        "{0} can be reached from other machines, and whoever reaches the admin port may steer this process: take 127.0.0.1, [::1] \
-         or a Unix socket, and forward it with ssh or a proxy that asks who is there"
-    )]
-    NotLoopback(SocketAddr),
 }
 
 /// Why an address of the admin API cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
+    /// Nothing would stand between it and other machines.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// Another process answers there.
     #[error("the admin address {0} is in use by another process: choose another with --admin")]
     InUse(Bind),
@@ -70,11 +68,17 @@ impl FromStr for Bind {
                 Ok(Self::Unix(path.into()))
             };
         }
-        let address: SocketAddr = text.parse().map_err(|_| ParseBindError::Form(text.to_owned()))?;
-        if address.ip().to_canonical().is_loopback() {
-            Ok(Self::Tcp(address))
-        } else {
-            Err(ParseBindError::NotLoopback(address))
+        text.parse().map(Self::Tcp).map_err(|_| ParseBindError::Form(text.to_owned()))
+    }
+}
+
+impl Bind {
+    /// The address, if other machines may reach it.
+    #[must_use]
+    pub fn remote(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) if !address.ip().to_canonical().is_loopback() => Some(*address),
+            Self::Tcp(_) | Self::Unix(_) => None,
         }
     }
 }
@@ -113,7 +117,7 @@ pub(crate) enum Listener {
 #[derive(Debug)]
 pub(crate) enum Accepted {
     Unix(UnixStream),
-    Tcp(TcpStream),
+    Tcp(TcpStream, SocketAddr),
 }
 
 impl Listener {
@@ -153,7 +157,7 @@ impl Listener {
     pub(crate) async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
-            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Accepted::Tcp(stream)),
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, from)| Accepted::Tcp(stream, from)),
         }
     }
 }
@@ -193,18 +197,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_parse_back_and_stay_on_this_machine() {
-        for text in ["unix:/run/p2psp/admin.sock", "127.0.0.1:4490", "[::1]:0", "127.9.9.9:1"] {
-            assert_eq!(text.parse::<Bind>().unwrap().to_string(), text);
+    fn addresses_parse_back_and_tell_who_reaches_them() {
+        for text in
+            ["unix:/run/p2psp/admin.sock", "127.0.0.1:4490", "[::1]:0", "127.9.9.9:1", "[::ffff:127.0.0.1]:1"]
+        {
+            let bind: Bind = text.parse().unwrap();
+            assert_eq!((bind.to_string().as_str(), bind.remote()), (text, None));
         }
-        for (text, says) in [
-            ("0.0.0.0:4490", "can be reached from other machines"),
-            ("[::]:4490", "can be reached"),
-            ("192.0.2.1:4490", "can be reached"),
-            ("unix:", "unix:/run"),
-            ("4490", "127.0.0.1:4490"),
-            ("localhost:4490", "127.0.0.1:4490"),
-        ] {
+        for text in ["0.0.0.0:4490", "[::]:4490", "192.0.2.1:4490"] {
+            let bind: Bind = text.parse().unwrap();
+            assert_eq!(bind.remote(), Some(text.parse().unwrap()));
+        }
+        for (text, says) in
+            [("unix:", "unix:/run"), ("4490", "127.0.0.1:4490"), ("localhost:4490", "127.0.0.1:4490")]
+        {
             let error = text.parse::<Bind>().unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         }

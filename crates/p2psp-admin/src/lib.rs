@@ -1,22 +1,26 @@
-//! The admin API of P2PSP: gRPC services over a Unix socket or loopback, health, reflection, and Prometheus with probes on the
-//! same port. Owns the schema's meaning, paging, watching, audit and the listeners; knows no link, no machine and no source:
+//! The admin API of P2PSP: gRPC services over a Unix socket, loopback, or TLS with tokens or client certificates; health, reflection,
+//! and Prometheus with probes on the same port. Owns the schema's meaning, paging, watching, audit and the listeners; knows no link, no machine and no source:
 //! whatever is told or done goes through the backend traits, which the runtimes implement.
 //!
 //! Reads are answered from what a backend published last, so that no reader disturbs a stream. Mutations are commands over a
 //! bounded queue; when that is full they are refused with `RESOURCE_EXHAUSTED`. Watchers share one bounded [`Journal`]: a slow
 //! one costs nobody a queue and is told to begin anew.
 
+mod access;
 mod backend;
 mod bind;
 pub mod client;
+mod guard;
 mod journal;
 pub mod metrics;
 mod names;
 mod server;
 mod service;
 
+pub use access::{NAME_BYTES_MAX, Scope, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TOKENS_MAX, TokenError};
 pub use backend::{Answer, PeerBackend, Process, Refusal, SplitterBackend};
 pub use bind::{Bind, BindError, ParseBindError};
+pub use guard::{Guard, GuardError, GuardFiles};
 pub use journal::{Journal, Record};
 pub use server::{Admin, Server};
 pub use service::limits;

@@ -59,7 +59,7 @@ pub(crate) async fn splitter(args: SplitterArgs, report: ReportArgs, log: Log) -
     }
     let stop = listen(&report)?;
     let config = settings::splitter(&args, identity(args.key.as_deref())?)?;
-    let operators = Operators::open(args.admin.as_deref()).await?;
+    let operators = Operators::open(args.admin.as_deref(), &args.guard()).await?;
     let running = p2psp_splitter::Running::start(config).await.map_err(|error| {
         let usage = matches!(error, p2psp_splitter::StartError::Config(_));
         Failure::of(if usage { Code::Usage } else { Code::Runtime }, &error)
@@ -104,7 +104,7 @@ pub(crate) async fn splitter(args: SplitterArgs, report: ReportArgs, log: Log) -
 pub(crate) async fn peer(args: PeerArgs, report: ReportArgs, log: Log) -> Result<(), Failure> {
     let stop = listen(&report)?;
     let config = settings::peer(&args, identity(args.key.as_deref())?)?;
-    let operators = Operators::open(args.admin.as_deref()).await?;
+    let operators = Operators::open(args.admin.as_deref(), &args.guard()).await?;
     let channel = config.link.channel;
     let running = p2psp_peer::Running::start(config).await.map_err(|error| {
         let code = if error.is_unreachable() { Code::NoSeat } else { Code::Runtime };

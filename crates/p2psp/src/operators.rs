@@ -7,7 +7,7 @@ use crate::{
     settings::SettingsError,
     signals::Stop,
 };
-use p2psp_admin::{Admin, Bind, Process, Refusal, Server};
+use p2psp_admin::{Admin, Bind, BindError, Guard, GuardFiles, Process, Refusal, Server};
 use p2psp_net::tasks;
 use std::sync::Arc;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -57,10 +57,14 @@ impl Operators {
     ///
     /// # Errors
     ///
-    /// One of them cannot be had.
-    pub(crate) async fn open(binds: Option<&[Bind]>) -> Result<Self, Failure> {
+    /// One of them cannot be had, or not be guarded.
+    pub(crate) async fn open(binds: Option<&[Bind]>, files: &GuardFiles) -> Result<Self, Failure> {
+        let guard = Guard::read(files).map_err(|error| Failure::of(Code::Usage, &error))?;
         let Some(binds) = binds.filter(|binds| !binds.is_empty()) else { return Ok(Self(None)) };
-        let server = Server::open(binds).await.map_err(|error| Failure::of(Code::Runtime, &error))?;
+        let server = Server::open(binds, guard).await.map_err(|error| {
+            let code = if matches!(error, BindError::Guard(_)) { Code::Usage } else { Code::Runtime };
+            Failure::of(code, &error)
+        })?;
         Ok(Self(Some(server)))
     }
 

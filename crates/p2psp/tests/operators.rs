@@ -75,8 +75,8 @@ fn lines(output: ChildStdout) -> mpsc::Receiver<String> {
 struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("p2psp-operators-{}", std::process::id()));
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("p2psp-operators-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         Self(folder)
     }
@@ -125,7 +125,7 @@ fn sample(metrics: &str, name: &str) -> Option<u64> {
 
 #[test]
 fn a_team_is_watched_and_steered() {
-    let folder = Folder::new();
+    let folder = Folder::new("team");
     let (splitter_at, peer_at) = (folder.bind("splitter"), folder.bind("peer"));
     let admin = format!("{splitter_at},127.0.0.1:0");
     let splitter = Process::start(&["splitter", "--listen=127.0.0.1:0", "--admin", &admin]);
@@ -217,9 +217,37 @@ fn watch(bind: &str) -> Process {
     Process { child, lines, ready: serde_json::from_str(&first).unwrap() }
 }
 
-/// What others could reach is refused before anything runs.
+/// With tokens, a command needs one whose scope suffices.
 #[test]
-fn operators_are_answered_on_this_machine_only() {
+fn tokens_are_asked_for() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new("tokens");
+    let (file, token) = (folder.0.join("tokens"), "0123456789abcdef0123456789abcdef");
+    std::fs::write(&file, format!("grafana read {token}\n")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let file = file.to_str().unwrap();
+    let splitter =
+        Process::start(&["splitter", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--admin-tokens", file]);
+    let at = splitter.ready["admin"][0].as_str().unwrap();
+    for (arguments, code, says) in [
+        (&["get", "team"][..], 1, "send a token"),
+        (&["get", "team", "--token", "wrong"], 1, "none of those"),
+        (&["get", "team", "--token", token], 0, ""),
+        (&["drain", "--token", token], 1, "needs the scope admin; grafana has read"),
+        (&["get", "team", "--token", "a\nb"], 2, "cannot be sent"),
+    ] {
+        let output = ctl(at, arguments);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+        assert!(error.contains(says), "{arguments:?}: {error}");
+    }
+    assert!(http(at, "/metrics").starts_with("HTTP/1.1 401"));
+    assert!(http(at, "/readyz").starts_with("HTTP/1.1 200"));
+}
+
+/// What others could reach, and nobody would guard, is refused before anything runs.
+#[test]
+fn unguarded_addresses_are_not_opened() {
     for wrong in ["0.0.0.0:4490", "192.0.2.1:4490", "somewhere"] {
         let output = command(&["splitter", "--admin", wrong]).stderr(Stdio::piped()).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{wrong}");

@@ -1,11 +1,14 @@
 //! The admin port: what is served, on which addresses, and until when. Owns listeners, connections and whether the process counts as
 //! ready; what is answered is decided in [`route`] and in the services.
 
+mod door;
 mod route;
 
 use crate::{
+    access::{Caller, Scope},
     backend::{PeerBackend, Process, SplitterBackend},
     bind::{Accepted, Bind, BindError, Listener},
+    guard::Guard,
     metrics,
     service::limits::{CONNECTIONS_MAX, STREAMS_MAX},
     v1::{Info, RuntimeState},
@@ -17,18 +20,33 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use route::{App, Door};
-use std::{convert::Infallible, fmt, pin::pin, sync::Arc, time::Duration};
+use route::{App, Visit};
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
     task::JoinSet,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 /// Pause after the system refused to hand over a connection, usually for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may go without showing a token, where tokens are asked for; longer than any client's first call, short
+/// enough that strangers do not fill the port by doing nothing.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request's head may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often an idle HTTP/2 connection is asked for a sign of life, and how long that may take: who reads nothing gives none.
@@ -125,16 +143,19 @@ impl Shared {
 pub struct Server {
     listeners: Vec<Listener>,
     binds: Vec<Bind>,
+    guard: Guard,
 }
 
 impl Server {
-    /// Opens all addresses.
+    /// Opens all addresses. Unix sockets ask nothing but their owner's rights; loopback asks for tokens if there are any; all
+    /// others speak TLS and ask for whatever `guard` has.
     ///
     /// # Errors
     ///
-    /// One of them cannot be had; the error says what to do.
-    pub async fn open(binds: &[Bind]) -> Result<Self, BindError> {
-        let mut server = Self { listeners: Vec::new(), binds: Vec::new() };
+    /// One of them cannot be had, or others could reach it and nobody would ask who they are; the error says what to do.
+    pub async fn open(binds: &[Bind], guard: Guard) -> Result<Self, BindError> {
+        binds.iter().try_for_each(|bind| guard.covers(bind))?;
+        let mut server = Self { listeners: Vec::new(), binds: Vec::new(), guard };
         for bind in binds {
             let listener = Listener::open(bind).await?;
             let real = listener.bind().map_err(|source| BindError::Other { bind: bind.clone(), source })?;
@@ -154,7 +175,7 @@ impl Server {
     pub async fn run(self, admin: Admin, leaving: impl Future<Output = ()>, end: impl Future<Output = ()>) {
         let (draining, closing) = (watch::channel(false).0, watch::channel(false).0);
         let shared = Arc::new(Shared { role: admin.role.clone(), draining, closing });
-        let app = Arc::new(App::new(admin, Arc::clone(&shared)));
+        let app = Arc::new(App::new(admin, Arc::clone(&shared), self.guard.tokens.clone()));
         let leave = async {
             leaving.await;
             shared.drain();
@@ -164,8 +185,13 @@ impl Server {
             end.await;
             shared.closing.send_replace(true);
         };
-        let serve = |listener| serve(listener, Arc::clone(&app), shared.closing());
-        let serve = join_all(self.listeners.into_iter().map(serve));
+        let doors = self.listeners.into_iter().zip(self.binds);
+        let serve = doors.map(|(listener, bind)| {
+            let door =
+                Door { is_remote: bind.remote().is_some(), guard: self.guard.clone(), app: Arc::clone(&app) };
+            serve(listener, door, shared.closing())
+        });
+        let serve = join_all(serve);
         tokio::select! {
             _ = join(serve, ended) => {}
             () = leave => {}
@@ -194,8 +220,17 @@ async fn over(closing: &mut watch::Receiver<bool>) {
     closing.wait_for(|closing| *closing).await.ok();
 }
 
+/// What stands behind an address.
+#[derive(Clone)]
+struct Door {
+    /// Other machines reach it.
+    is_remote: bool,
+    guard: Guard,
+    app: Arc<App>,
+}
+
 /// Serves the connections of one address until the API ends.
-async fn serve(listener: Listener, app: Arc<App>, mut closing: watch::Receiver<bool>) {
+async fn serve(listener: Listener, door: Door, mut closing: watch::Receiver<bool>) {
     // Each connection's task ends by itself on errors and is cut, at the latest, when this set is dropped.
     let mut connections = JoinSet::new();
     loop {
@@ -206,11 +241,8 @@ async fn serve(listener: Listener, app: Arc<App>, mut closing: watch::Receiver<b
                 Ok(_) if connections.len() >= CONNECTIONS_MAX => {
                     warn!("an admin connection was closed: {CONNECTIONS_MAX} are open already");
                 }
-                Ok(Accepted::Unix(stream)) => {
-                    connections.spawn(connection(stream, Door::Unix, Arc::clone(&app), closing.clone()));
-                }
-                Ok(Accepted::Tcp(stream)) => {
-                    connections.spawn(connection(stream, Door::Tcp, Arc::clone(&app), closing.clone()));
+                Ok(accepted) => {
+                    connections.spawn(welcome(accepted, door.clone(), closing.clone()));
                 }
                 Err(error) => {
                     warn!(%error, "cannot take an admin connection");
@@ -226,15 +258,60 @@ async fn serve(listener: Listener, app: Arc<App>, mut closing: watch::Receiver<b
     connections.shutdown().await;
 }
 
+/// Finds out who comes, as far as the connection says, and serves them.
+async fn welcome(accepted: Accepted, door: Door, closing: watch::Receiver<bool>) {
+    let Door { is_remote, guard, app } = door;
+    match accepted {
+        Accepted::Unix(stream) => {
+            let name =
+                stream.peer_cred().map_or_else(|_| "socket".to_owned(), |who| format!("uid {}", who.uid()));
+            let visit = Visit { caller: Some(Caller::new(&name, Scope::Admin)), is_local_port: false };
+            connection(stream, visit, app, closing).await;
+        }
+        Accepted::Tcp(stream, _) if !is_remote => {
+            let caller = guard.tokens.is_none().then(|| Caller::new("loopback", Scope::Admin));
+            connection(stream, Visit { caller, is_local_port: true }, app, closing).await;
+        }
+        Accepted::Tcp(stream, from) => {
+            // The guard covers the address, so there is one.
+            let Some(tls) = guard.tls else { return };
+            let stream = match timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls).accept(stream)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return app.refused(&format_args!("{from}: {error}")),
+                Err(_) => {
+                    return app.refused(&format_args!("{from}: no handshake within {HANDSHAKE_TIMEOUT:?}"));
+                }
+            };
+            let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let caller = match (&guard.tokens, certificate) {
+                (None, Some(certificate)) => {
+                    Some(Caller::new(&format!("certificate {}", fingerprint(certificate)), Scope::Admin))
+                }
+                _ => None,
+            };
+            connection(stream, Visit { caller, is_local_port: false }, app, closing).await;
+        }
+    }
+}
+
+/// The beginning of a certificate's SHA-256, as `openssl x509 -fingerprint -sha256` tells it, in lower case and without colons.
+fn fingerprint(certificate: &[u8]) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, certificate);
+    hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 async fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
-    door: Door,
+    visit: Visit,
     app: Arc<App>,
     mut closing: watch::Receiver<bool>,
 ) {
+    let known = AtomicBool::new(visit.caller.is_some());
+    let (visit, known) = (Arc::new(visit), Arc::new(known));
+    let shown = Arc::clone(&known);
     let service = service_fn(move |request: Request<Incoming>| {
-        let app = Arc::clone(&app);
-        async move { Ok::<_, Infallible>(app.answer(door, request).await) }
+        let (app, visit, shown) = (Arc::clone(&app), Arc::clone(&visit), Arc::clone(&shown));
+        async move { Ok::<_, Infallible>(app.answer(&visit, &shown, request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
@@ -246,12 +323,19 @@ async fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_BYTES_MAX);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let strange = async {
+        sleep(TOKEN_TIMEOUT).await;
+        if known.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     let result = tokio::select! {
         result = connection.as_mut() => result,
         () = over(&mut closing) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = strange => return debug!("an admin connection was closed: it showed no token"),
     };
     if let Err(error) = result {
         debug!(%error, "an admin connection ended early");

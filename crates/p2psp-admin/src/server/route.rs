@@ -1,9 +1,11 @@
 //! From a request to whoever answers it: metrics and probes over plain HTTP, everything else gRPC. Turns away browsers: a page that
 //! someone on this machine opens must not steer the process.
 
-use super::{Admin, Role, Shared};
+use super::{Admin, Role, Shared, door, door::Refusals};
 use crate::{
-    DESCRIPTORS, metrics,
+    DESCRIPTORS,
+    access::{Caller, Tokens},
+    metrics,
     service::{Mutations, PeerCalls, RuntimeCalls, SplitterCalls, limits::REQUEST_BYTES_MAX},
     v1::{
         RuntimeState, peer_service_server::PeerServiceServer, runtime_service_server::RuntimeServiceServer,
@@ -19,7 +21,16 @@ use http::{
 };
 use http_body_util::Full;
 use hyper::body::Incoming;
-use std::{collections::BTreeMap, convert::Infallible, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    fmt,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use tonic::{Status, body::Body, server::NamedService};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower_service::Service;
@@ -28,13 +39,13 @@ use tower_service::Service;
 const PATHS: &str = "/metrics  for Prometheus\n/livez    the process answers\n/readyz   the process is at work\n\nEverything else \
                      is gRPC, with reflection: p2psp.admin.v1\n";
 
-/// By which kind of address a request came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
-    /// Only this user's processes reach it.
-    Unix,
-    /// All of this machine's users reach it, and their browsers.
-    Tcp,
+/// What a connection says of its requests.
+#[derive(Debug)]
+pub(super) struct Visit {
+    /// Who makes them; `None` where each must show a token.
+    pub(super) caller: Option<Caller>,
+    /// It came to a loopback port, which this machine's browsers reach under any name that points here.
+    pub(super) is_local_port: bool,
 }
 
 type Handler = Box<dyn Fn(Request<Incoming>) -> BoxFuture<'static, Response<Body>> + Send + Sync>;
@@ -47,14 +58,17 @@ pub(super) struct App {
     health: HealthReporter,
     /// The services whose health is told; the empty name is the process.
     names: Vec<&'static str>,
+    tokens: Option<Arc<Tokens>>,
+    refusals: Refusals,
 }
 
 impl App {
-    pub(super) fn new(admin: Admin, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(admin: Admin, shared: Arc<Shared>, tokens: Option<Arc<Tokens>>) -> Self {
         let Admin { process, role } = admin;
         let mutations = Arc::new(Mutations::new());
         let (health, health_service) = tonic_health::server::health_reporter();
-        let mut app = Self { shared, services: BTreeMap::new(), health, names: vec![""] };
+        let (services, names, refusals) = (BTreeMap::new(), vec![""], Refusals::default());
+        let mut app = Self { shared, services, health, names, tokens, refusals };
         app.add(health_service.max_decoding_message_size(REQUEST_BYTES_MAX));
         let (shared, runtime_process) = (Arc::clone(&app.shared), Arc::clone(&process));
         let runtime = RuntimeCalls { shared, process: runtime_process, mutations: Arc::clone(&mutations) };
@@ -100,16 +114,35 @@ impl App {
         }
     }
 
-    /// Answers a request.
-    pub(super) async fn answer(&self, door: Door, request: Request<Incoming>) -> Response<Body> {
-        if door == Door::Tcp
-            && let Some(refusal) = browser(&request)
-        {
+    /// Somebody was not let in.
+    pub(super) fn refused(&self, whom: &dyn fmt::Display) {
+        self.refusals.tell(whom);
+    }
+
+    /// Answers a request; `known` turns true once a token was shown.
+    pub(super) async fn answer(
+        &self,
+        visit: &Visit,
+        known: &AtomicBool,
+        mut request: Request<Incoming>,
+    ) -> Response<Body> {
+        if let Some(refusal) = browser(visit, &request) {
             return text(StatusCode::FORBIDDEN, refusal);
+        }
+        let caller = match door::admit(visit, self.tokens.as_deref(), &request) {
+            Ok(caller) => caller,
+            Err(denial) => {
+                self.refused(&format_args!("{}: {denial}", request.uri().path()));
+                return if is_grpc(&request) { denial.status().into_http() } else { denial.plain() };
+            }
+        };
+        if let Some(caller) = &caller {
+            known.store(true, Ordering::Relaxed);
+            request.extensions_mut().insert(caller.clone());
         }
         let path = request.uri().path();
         match path {
-            "/" | "/metrics" | "/livez" | "/readyz" => self.plain(request.method(), path),
+            "/" | "/metrics" | "/livez" | "/readyz" => self.plain(request.method(), path, caller.is_some()),
             _ => match service_of(path).and_then(|name| self.services.get(name)) {
                 Some(handler) => handler(request).await,
                 None if is_grpc(&request) => {
@@ -121,7 +154,7 @@ impl App {
         }
     }
 
-    fn plain(&self, method: &Method, path: &str) -> Response<Body> {
+    fn plain(&self, method: &Method, path: &str, is_known: bool) -> Response<Body> {
         if method != Method::GET && method != Method::HEAD {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -135,7 +168,9 @@ impl App {
                 match info.state() {
                     RuntimeState::Ready => text(StatusCode::OK, "ok\n"),
                     state @ (RuntimeState::Unspecified | RuntimeState::Starting | RuntimeState::Draining) => {
-                        let body = format!("{}: {}\n", state.name(), info.reason);
+                        // Why may name addresses: strangers hear only that it is so.
+                        let reason = if is_known { info.reason.as_str() } else { "not at work" };
+                        let body = format!("{}: {reason}\n", state.name());
                         respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, body)
                     }
                 }
@@ -177,11 +212,14 @@ fn is_grpc(request: &Request<Incoming>) -> bool {
     kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 
-/// Why a request is not answered, if a page in a browser may be behind it: it comes from a site, or asks for a name that someone else
-/// made to point here.
-fn browser(request: &Request<Incoming>) -> Option<&'static str> {
+/// Why a request is not answered, if a page in a browser may be behind it: it comes from a site, or asks a loopback port for a name
+/// that someone else made to point here.
+fn browser(visit: &Visit, request: &Request<Incoming>) -> Option<&'static str> {
     if request.headers().contains_key(ORIGIN) {
         return Some("pages must not use the admin port\n");
+    }
+    if !visit.is_local_port {
+        return None;
     }
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
     let authority = request.uri().authority().cloned().or(host);
@@ -195,13 +233,13 @@ fn is_loopback(host: &str) -> bool {
         || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
 fn text(status: StatusCode, body: &'static str) -> Response<Body> {
     respond(status, TEXT, body)
 }
 
-fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+pub(super) fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::new(Full::new(body.into())));
     *response.status_mut() = status;
     let fixed: [(HeaderName, &'static str); 2] = [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store")];

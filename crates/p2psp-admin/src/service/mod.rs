@@ -7,12 +7,15 @@ mod runtime;
 mod splitter;
 mod watch;
 
-pub(crate) use mutation::Mutations;
+pub(crate) use mutation::{AUDIT, Mutations};
 pub(crate) use peer::PeerCalls;
 pub(crate) use runtime::RuntimeCalls;
 pub(crate) use splitter::SplitterCalls;
 
-use crate::backend::Refusal;
+use crate::{
+    access::{Caller, Scope},
+    backend::Refusal,
+};
 use p2psp_wire::PeerId;
 use std::collections::HashMap;
 use tonic::{Code, Status};
@@ -74,6 +77,12 @@ impl From<Refusal> for Status {
             Refusal::Ended => status(Code::Unavailable, "ENDING", message),
         }
     }
+}
+
+/// Who makes a request, as the door found out.
+fn caller<T>(request: &tonic::Request<T>) -> Caller {
+    // Requests reach services through the door only, which names every caller that may command.
+    request.extensions().get().cloned().unwrap_or_else(|| Caller::new("unknown", Scope::Read))
 }
 
 /// A public key in a request.

@@ -2,7 +2,7 @@
 //! that comes again.
 
 use super::{invalid, limits, status};
-use crate::backend::Refusal;
+use crate::{access::Caller, backend::Refusal};
 use prost::Message;
 use std::collections::VecDeque;
 use tokio::sync::{Mutex, Semaphore};
@@ -10,7 +10,7 @@ use tonic::{Code, Response, Status};
 use tracing::{info, warn};
 
 /// What the audit's lines are filtered by: `p2psp_admin::audit`.
-const AUDIT: &str = "p2psp_admin::audit";
+pub(crate) const AUDIT: &str = "p2psp_admin::audit";
 
 /// The place of all mutations.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub(crate) struct Mutations {
 
 #[derive(Debug)]
 struct Answered {
+    caller: Caller,
     method: &'static str,
     request_id: String,
     answer: Vec<u8>,
@@ -31,10 +32,11 @@ impl Mutations {
         Self { room: Semaphore::new(limits::MUTATIONS_MAX), answers: Mutex::default() }
     }
 
-    /// Carries a command out, unless a request of the same id and method was: then its answer is given again. `subject` is what it
-    /// is about, for the audit.
+    /// Carries a command out, unless a request of the same caller, id and method was: then its answer is given again. `subject` is
+    /// what it is about, for the audit.
     pub(super) async fn run<R: Message + Default>(
         &self,
+        caller: &Caller,
         method: &'static str,
         request_id: &str,
         subject: &str,
@@ -45,15 +47,18 @@ impl Mutations {
             return Err(invalid("request_id", problem));
         }
         let Ok(_room) = self.room.try_acquire() else {
-            warn!(target: AUDIT, method, ?subject, ?request_id, "a command was refused: too many wait");
+            warn!(target: AUDIT, by = ?caller.name, method, ?subject, ?request_id, "a command was refused: too many wait");
             return Err(Refusal::Busy.into());
         };
         let mut answers = self.answers.lock().await;
         let before = |kept: &&Answered| {
-            !request_id.is_empty() && kept.method == method && kept.request_id == request_id
+            !request_id.is_empty()
+                && kept.method == method
+                && kept.request_id == request_id
+                && kept.caller == *caller
         };
         if let Some(kept) = answers.iter().find(before) {
-            info!(target: AUDIT, method, ?subject, ?request_id, "a command came again");
+            info!(target: AUDIT, by = ?caller.name, method, ?subject, ?request_id, "a command came again");
             let answer = R::decode(kept.answer.as_slice());
             return answer.map(Response::new).map_err(|_| {
                 status(
@@ -65,10 +70,11 @@ impl Mutations {
         }
         match command.await {
             Ok(answer) => {
-                info!(target: AUDIT, method, ?subject, ?request_id, "a command was carried out");
+                info!(target: AUDIT, by = ?caller.name, method, ?subject, ?request_id, "a command was carried out");
                 if !request_id.is_empty() {
                     let request_id = request_id.to_owned();
-                    answers.push_back(Answered { method, request_id, answer: answer.encode_to_vec() });
+                    let answer = answer.encode_to_vec();
+                    answers.push_back(Answered { caller: caller.clone(), method, request_id, answer });
                     if answers.len() > limits::ANSWERS_KEPT {
                         answers.pop_front();
                     }
@@ -76,7 +82,7 @@ impl Mutations {
                 Ok(Response::new(answer))
             }
             Err(refusal) => {
-                warn!(target: AUDIT, method, ?subject, ?request_id, %refusal, "a command was refused");
+                warn!(target: AUDIT, by = ?caller.name, method, ?subject, ?request_id, %refusal, "a command was refused");
                 Err(refusal.into())
             }
         }
@@ -86,13 +92,17 @@ impl Mutations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::v1::ExpelPeerResponse;
+    use crate::{access::Scope, v1::ExpelPeerResponse};
     use futures_util::FutureExt;
     use std::pin::pin;
 
+    fn caller() -> Caller {
+        Caller::new("test", Scope::Admin)
+    }
+
     async fn expel(mutations: &Mutations, id: &str, slot: u32) -> Result<u32, Code> {
         let command = async move { Ok(ExpelPeerResponse { slot }) };
-        let answer = mutations.run("ExpelPeer", id, "x", command).await;
+        let answer = mutations.run(&caller(), "ExpelPeer", id, "x", command).await;
         answer.map(|answer| answer.into_inner().slot).map_err(|status| status.code())
     }
 
@@ -120,7 +130,10 @@ mod tests {
     async fn failures_are_not_kept() {
         let mutations = Mutations::new();
         let failing = async { Err::<ExpelPeerResponse, _>(Refusal::NotFound("nobody".to_owned())) };
-        assert_eq!(mutations.run("ExpelPeer", "a", "x", failing).await.unwrap_err().code(), Code::NotFound);
+        assert_eq!(
+            mutations.run(&caller(), "ExpelPeer", "a", "x", failing).await.unwrap_err().code(),
+            Code::NotFound
+        );
         assert_eq!(expel(&mutations, "a", 2).await, Ok(2));
     }
 
@@ -128,10 +141,11 @@ mod tests {
     #[tokio::test]
     async fn one_more_than_may_wait_is_refused() {
         let mutations = Mutations::new();
+        let caller = caller();
         let stuck = || async { std::future::pending::<Result<ExpelPeerResponse, Refusal>>().await };
         {
             let mut waiting: Vec<_> = (0..limits::MUTATIONS_MAX)
-                .map(|_| Box::pin(mutations.run("ExpelPeer", "", "x", stuck())))
+                .map(|_| Box::pin(mutations.run(&caller, "ExpelPeer", "", "x", stuck())))
                 .collect();
             for call in &mut waiting {
                 assert!(call.now_or_never().is_none());

@@ -1,7 +1,7 @@
 //! `PeerService`: a peer's place, its teammates, its leaving.
 
 use super::{
-    Mutations, page,
+    Mutations, caller, page,
     watch::{Told, watch},
 };
 use crate::{
@@ -75,12 +75,13 @@ impl PeerService for PeerCalls {
     }
 
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status> {
+        let caller = caller(&request);
         let command = async {
             self.shared.drain();
             self.process.drain();
             Ok(LeaveResponse {})
         };
-        self.mutations.run("Leave", &request.into_inner().request_id, "", command).await
+        self.mutations.run(&caller, "Leave", &request.into_inner().request_id, "", command).await
     }
 }
 

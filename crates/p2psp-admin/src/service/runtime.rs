@@ -1,6 +1,6 @@
 //! `RuntimeService`: who answers, its settings, its log, its end.
 
-use super::{Mutations, invalid, limits};
+use super::{Mutations, caller, invalid, limits};
 use crate::{
     backend::Process,
     server::Shared,
@@ -42,21 +42,23 @@ impl RuntimeService for RuntimeCalls {
         &self,
         request: Request<SetLogLevelRequest>,
     ) -> Result<Response<SetLogLevelResponse>, Status> {
+        let caller = caller(&request);
         let SetLogLevelRequest { filter, request_id } = request.into_inner();
         if filter.is_empty() || filter.len() > limits::FILTER_BYTES_MAX {
             return Err(invalid("filter", format!("has 1 to {} bytes", limits::FILTER_BYTES_MAX)));
         }
         let command =
             async { self.process.set_log_level(&filter).map(|previous| SetLogLevelResponse { previous }) };
-        self.mutations.run("SetLogLevel", &request_id, &filter, command).await
+        self.mutations.run(&caller, "SetLogLevel", &request_id, &filter, command).await
     }
 
     async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainResponse>, Status> {
+        let caller = caller(&request);
         let command = async {
             self.shared.drain();
             self.process.drain();
             Ok(DrainResponse {})
         };
-        self.mutations.run("Drain", &request.into_inner().request_id, "", command).await
+        self.mutations.run(&caller, "Drain", &request.into_inner().request_id, "", command).await
     }
 }

@@ -1,7 +1,7 @@
 //! `SplitterService`: the channel, the team, and what can be done about a member.
 
 use super::{
-    Mutations, invalid, limits, page, peer_id, status,
+    Mutations, caller, invalid, limits, page, peer_id, status,
     watch::{Told, watch},
 };
 use crate::{
@@ -99,30 +99,33 @@ impl SplitterService for SplitterCalls {
         &self,
         request: Request<ExpelPeerRequest>,
     ) -> Result<Response<ExpelPeerResponse>, Status> {
+        let caller = caller(&request);
         let ExpelPeerRequest { peer, ban_ms, request_id } = request.into_inner();
         let (peer, ban) = (peer_id(&peer)?, ban(ban_ms)?);
         let command = async { Ok(ExpelPeerResponse { slot: self.backend.expel(peer, ban).await? }) };
-        self.mutations.run("ExpelPeer", &request_id, &peer.to_string(), command).await
+        self.mutations.run(&caller, "ExpelPeer", &request_id, &peer.to_string(), command).await
     }
 
     async fn ban_peer(&self, request: Request<BanPeerRequest>) -> Result<Response<BanPeerResponse>, Status> {
+        let caller = caller(&request);
         let BanPeerRequest { peer, ban_ms, request_id } = request.into_inner();
         let (peer, ban) = (peer_id(&peer)?, ban(ban_ms)?);
         if ban.is_zero() {
             return Err(invalid("ban_ms", "is more than 0: UnbanPeer ends a ban"));
         }
         let command = async { Ok(BanPeerResponse { slot: self.backend.ban(peer, ban).await? }) };
-        self.mutations.run("BanPeer", &request_id, &peer.to_string(), command).await
+        self.mutations.run(&caller, "BanPeer", &request_id, &peer.to_string(), command).await
     }
 
     async fn unban_peer(
         &self,
         request: Request<UnbanPeerRequest>,
     ) -> Result<Response<UnbanPeerResponse>, Status> {
+        let caller = caller(&request);
         let UnbanPeerRequest { peer, request_id } = request.into_inner();
         let peer = peer_id(&peer)?;
         let command = async { self.backend.unban(peer).await.map(|()| UnbanPeerResponse {}) };
-        self.mutations.run("UnbanPeer", &request_id, &peer.to_string(), command).await
+        self.mutations.run(&caller, "UnbanPeer", &request_id, &peer.to_string(), command).await
     }
 
     async fn list_bans(

@@ -4,7 +4,11 @@ use crate::{
     services::code,
     team::{DEADLINE, Lab, peer, peer_id},
 };
-use p2psp_admin::{Bind, BindError, Server, client::Connection, limits, v1};
+use p2psp_admin::{
+    Bind, BindError, Guard, Server,
+    client::{Address, Connection, Credentials},
+    limits, v1,
+};
 use std::os::unix::fs::PermissionsExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -123,18 +127,18 @@ async fn sockets_belong_to_their_owner() {
     let lab = Lab::open("socket", 0).await;
     let Bind::Unix(path) = lab.unix.clone() else { panic!("a socket") };
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let taken = Server::open(std::slice::from_ref(&lab.unix)).await.unwrap_err();
+    let taken = Server::open(std::slice::from_ref(&lab.unix), Guard::default()).await.unwrap_err();
     assert!(matches!(taken, BindError::InUse(_)), "{taken}");
     UnixStream::connect(&path).await.unwrap();
 
     let left = path.with_file_name("left.sock");
     drop(std::os::unix::net::UnixListener::bind(&left).unwrap());
     let bind = Bind::Unix(left.clone());
-    drop(Server::open(std::slice::from_ref(&bind)).await.unwrap());
+    drop(Server::open(std::slice::from_ref(&bind), Guard::default()).await.unwrap());
     assert!(!left.exists());
 
     std::fs::write(&left, "precious").unwrap();
-    let error = Server::open(&[bind]).await.unwrap_err().to_string();
+    let error = Server::open(&[bind], Guard::default()).await.unwrap_err().to_string();
     assert!(error.contains("no socket"), "{error}");
     assert_eq!(std::fs::read_to_string(&left).unwrap(), "precious");
     std::fs::remove_file(&left).unwrap();
@@ -144,17 +148,17 @@ async fn sockets_belong_to_their_owner() {
 /// Nobody there, and somebody who speaks something else.
 #[tokio::test]
 async fn clients_say_what_is_wrong() {
-    let nobody: Bind = "unix:/nonexistent/p2psp.sock".parse().unwrap();
-    let error = Connection::open(&nobody, DEADLINE).await.unwrap_err().to_string();
+    let nobody: Address = "unix:/nonexistent/p2psp.sock".parse().unwrap();
+    let error = Connection::open(&nobody, &Credentials::default(), DEADLINE).await.unwrap_err().to_string();
     assert!(error.contains("check that the process runs with --admin unix:/nonexistent"), "{error}");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let bind = Bind::Tcp(listener.local_addr().unwrap());
+    let address: Address = Bind::Tcp(listener.local_addr().unwrap()).into();
     let other = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.unwrap();
         stream
     });
-    let outcome = match Connection::open(&bind, DEADLINE).await {
+    let outcome = match Connection::open(&address, &Credentials::default(), DEADLINE).await {
         Ok(connection) => {
             let call =
                 timeout(DEADLINE, async { connection.runtime().get_info(v1::GetInfoRequest {}).await });

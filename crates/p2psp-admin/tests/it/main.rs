@@ -1,7 +1,8 @@
-//! The real server and real clients, over a Unix socket and loopback, in front of a team that is a table.
+//! The real server and real clients, over a Unix socket, loopback and TLS, in front of a team that is a table.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod guarded;
 mod hostile;
 mod plain;
 mod services;

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 /// What comes back for a request's head.
-async fn ask(address: SocketAddr, head: &str) -> String {
+pub(crate) async fn ask(address: SocketAddr, head: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();

@@ -1,7 +1,9 @@
 //! A splitter whose team is a journal that the test writes, behind the real server.
 
 use p2psp_admin::{
-    Admin, Answer, Bind, Journal, Process, Refusal, Server, SplitterBackend, client::Connection, v1,
+    Admin, Answer, Bind, Guard, Journal, Process, Refusal, Server, SplitterBackend,
+    client::{Connection, Credentials},
+    v1,
 };
 use p2psp_wire::PeerId;
 use std::{
@@ -134,6 +136,11 @@ pub(crate) struct Lab {
 impl Lab {
     /// A team with members in the slots 0 to `members`, that one apart.
     pub(crate) async fn open(name: &str, members: u16) -> Self {
+        Self::guarded(name, members, "127.0.0.1:0", Guard::default()).await
+    }
+
+    /// The same at another address, behind a guard.
+    pub(crate) async fn guarded(name: &str, members: u16, tcp: &str, guard: Guard) -> Self {
         let folder = std::env::temp_dir().join(format!("p2psp-admin-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let team = Arc::new(Team {
@@ -146,9 +153,9 @@ impl Lab {
             team.peers.put(slot, peer(slot));
         }
         let unix = Bind::Unix(folder.join("admin.sock"));
-        let binds = [unix.clone(), "127.0.0.1:0".parse().unwrap()];
-        let server = Server::open(&binds).await.unwrap();
-        let Some(Bind::Tcp(tcp)) = server.binds().get(1).cloned() else { panic!("the second is loopback") };
+        let binds = [unix.clone(), tcp.parse().unwrap()];
+        let server = Server::open(&binds, guard).await.unwrap();
+        let Some(Bind::Tcp(tcp)) = server.binds().get(1).cloned() else { panic!("the second is no socket") };
         let (leave, leaving) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel::<()>();
         let process: Arc<dyn Process> = Arc::<Team>::clone(&team);
@@ -160,7 +167,7 @@ impl Lab {
     }
 
     pub(crate) async fn connect(&self) -> Connection {
-        Connection::open(&self.unix, DEADLINE).await.unwrap()
+        Connection::open(&self.unix.clone().into(), &Credentials::default(), DEADLINE).await.unwrap()
     }
 
     /// The process begins to leave.

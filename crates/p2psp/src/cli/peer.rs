@@ -3,7 +3,7 @@
 use super::Relay;
 use crate::units::{BitRate, Span};
 use clap::{Args, ValueHint};
-use p2psp_admin::Bind;
+use p2psp_admin::{Bind, GuardFiles};
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -96,8 +96,8 @@ pub(crate) struct PeerArgs {
     pub(crate) grace: Option<Span>,
 
     /// Answer operators here (p2psp ctl, gRPC, Prometheus on /metrics): a Unix socket that only this user opens, as
-    /// unix:/run/p2psp/peer.sock, or a loopback address, which every user of this machine reaches; may be given more
-    /// than once [default: nobody is answered]
+    /// unix:/run/p2psp/peer.sock, a loopback address, which every user of this machine reaches, or another address, which needs
+    /// the four settings below; may be given more than once [default: nobody is answered]
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -106,9 +106,36 @@ pub(crate) struct PeerArgs {
         help_heading = "Operators"
     )]
     pub(crate) admin: Option<Vec<Bind>>,
+    /// Certificate with which addresses other than loopback answer, over TLS; PEM, those up to the root after it
+    #[arg(long, value_name = "FILE", env = "P2PSP_PEER_ADMIN_CERT", value_hint = ValueHint::FilePath,
+          help_heading = "Operators")]
+    pub(crate) admin_cert: Option<PathBuf>,
+    /// The certificate's private key, PEM
+    #[arg(long, value_name = "FILE", env = "P2PSP_PEER_ADMIN_KEY", value_hint = ValueHint::FilePath,
+          help_heading = "Operators")]
+    pub(crate) admin_key: Option<PathBuf>,
+    /// Roots of client certificates, PEM: over TLS only their holders are let in, to do everything unless tokens say otherwise
+    #[arg(long, value_name = "FILE", env = "P2PSP_PEER_ADMIN_CLIENTS", value_hint = ValueHint::FilePath,
+          help_heading = "Operators")]
+    pub(crate) admin_clients: Option<PathBuf>,
+    /// Bearer tokens, a line `NAME SCOPE TOKEN` each, the scope being read, operate or admin: asked for at all addresses but Unix
+    /// sockets
+    #[arg(long, value_name = "FILE", env = "P2PSP_PEER_ADMIN_TOKENS", value_hint = ValueHint::FilePath,
+          help_heading = "Operators")]
+    pub(crate) admin_tokens: Option<PathBuf>,
 }
 
 impl PeerArgs {
+    /// What stands at the operators' doors.
+    pub(crate) fn guard(&self) -> GuardFiles {
+        GuardFiles {
+            certificate: self.admin_cert.clone(),
+            key: self.admin_key.clone(),
+            clients: self.admin_clients.clone(),
+            tokens: self.admin_tokens.clone(),
+        }
+    }
+
     const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   p2psp peer 'p2psp://KEY@tv.example.org:4480'      then open http://127.0.0.1:8080/
   p2psp peer LINK --player 127.0.0.1:8081           a second peer on the same machine

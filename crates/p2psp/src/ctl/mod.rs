@@ -56,7 +56,9 @@ impl From<tonic::Status> for Failure {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        Self::new(Code::NoSeat, error)
+        let is_ours = matches!(error, ConnectError::Credentials(_) | ConnectError::Token);
+        let code = if is_ours { Code::Usage } else { Code::NoSeat };
+        Self::new(code, error)
     }
 }
 
@@ -67,8 +69,8 @@ impl From<ConnectError> for Failure {
 /// Nobody answers, or what is asked is refused.
 pub(crate) async fn run(args: CtlArgs) -> Result<(), Failure> {
     let within = args.timeout.0;
-    let ctl =
-        Ctl { connection: Connection::open(&args.admin, within).await?, within, screen: Screen(args.output) };
+    let connection = Connection::open(&args.admin, &args.credentials(), within).await?;
+    let ctl = Ctl { connection, within, screen: Screen(args.output) };
     match args.action {
         Action::Get { what: What::Peers, watch: true } | Action::Watch { what: Watched::Peers } => {
             watch::peers(&ctl).await

@@ -1,0 +1,213 @@
+//! What stands at doors that others can reach: TLS, client certificates, bearer tokens. Owns their files and which doors must have
+//! them; what a caller may then do is `access`'.
+
+use crate::{
+    access::{TokenError, Tokens},
+    bind::Bind,
+};
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{VerifierBuilderError, WebPkiClientVerifier},
+    version::TLS13,
+};
+use std::{
+    fs,
+    io::{self, Read},
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Bytes of a file with tokens, certificates or a key.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+
+/// Where the guard's secrets are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GuardFiles {
+    /// This process's certificate and those up to, but without, the root; PEM.
+    pub certificate: Option<PathBuf>,
+    /// The certificate's private key; PEM. Others must not be able to read it.
+    pub key: Option<PathBuf>,
+    /// Roots of client certificates, PEM: who has none of theirs is not let in.
+    pub clients: Option<PathBuf>,
+    /// Bearer tokens, a line `NAME SCOPE TOKEN` each. Others must not be able to read it.
+    pub tokens: Option<PathBuf>,
+}
+
+/// What stands at the doors. The default asks nothing, and opens no door that others can reach.
+#[derive(Clone, Debug, Default)]
+pub struct Guard {
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) asks_certificates: bool,
+    pub(crate) tokens: Option<Arc<Tokens>>,
+}
+
+/// Why the doors cannot be guarded as asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GuardError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file is larger than any that makes sense.
+    #[error("{} has more than {FILE_BYTES_MAX} bytes: is it the right file?", .0.display())]
+    TooLarge(PathBuf),
+    /// A secret that is none.
+    #[error("other users can read {}: chmod o= it", .0.display())]
+    Open(PathBuf),
+    /// Something in a PEM file.
+    #[error("{}: {problem}", path.display())]
+    Pem {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Something in the token file.
+    #[error("{}, {source}", path.display())]
+    Tokens {
+        /// Which file.
+        path: PathBuf,
+        /// Where, and what is wrong.
+        source: TokenError,
+    },
+    /// Key and certificate are no pair, or of a kind that is not supported.
+    #[error("the admin certificate and its key cannot be used: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The roots of client certificates are no roots.
+    #[error("client certificates cannot be checked: {0}")]
+    Clients(#[from] VerifierBuilderError),
+    /// One without the other.
+    #[error("a certificate needs its key and a key its certificate: give both, --admin-cert and --admin-key")]
+    Half,
+    /// Client certificates are part of TLS.
+    #[error("client certificates need TLS: give --admin-cert and --admin-key, too")]
+    ClientsWithoutTls,
+    /// Others could reach it, and nobody would ask who they are.
+    #[error(
+        "{0} can be reached from other machines, and whoever is let in may steer this process: give --admin-cert and --admin-key, and \
+         --admin-tokens or --admin-clients; or take 127.0.0.1, [::1] or a Unix socket"
+    )]
+    Unguarded(SocketAddr),
+}
+
+impl Guard {
+    /// Reads the files.
+    ///
+    /// # Errors
+    ///
+    /// One of them is missing or wrong; the error says what to do.
+    pub fn read(files: &GuardFiles) -> Result<Self, GuardError> {
+        let tokens = match &files.tokens {
+            None => None,
+            Some(path) => {
+                let text = String::from_utf8_lossy(&secret(path)?).into_owned();
+                let tokens = Tokens::parse(&text)
+                    .map_err(|source| GuardError::Tokens { path: path.clone(), source })?;
+                Some(Arc::new(tokens))
+            }
+        };
+        let tls = match (&files.certificate, &files.key) {
+            (None, None) if files.clients.is_some() => return Err(GuardError::ClientsWithoutTls),
+            (None, None) => None,
+            (Some(certificate), Some(key)) => {
+                Some(Arc::new(tls(certificate, key, files.clients.as_deref())?))
+            }
+            (Some(_), None) | (None, Some(_)) => return Err(GuardError::Half),
+        };
+        Ok(Self { tls, asks_certificates: files.clients.is_some(), tokens })
+    }
+
+    /// Whether an address may be opened with this guard.
+    ///
+    /// # Errors
+    ///
+    /// Others could reach it, and nobody would ask who they are.
+    pub fn covers(&self, bind: &Bind) -> Result<(), GuardError> {
+        match bind.remote() {
+            Some(address) if self.tls.is_none() || !(self.asks_certificates || self.tokens.is_some()) => {
+                Err(GuardError::Unguarded(address))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What both sides of TLS compute with.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+fn tls(certificate: &Path, key: &Path, clients: Option<&Path>) -> Result<ServerConfig, GuardError> {
+    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13])?;
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let roots = Arc::new(roots(path)?);
+            builder.with_client_cert_verifier(
+                WebPkiClientVerifier::builder_with_provider(roots, provider()).build()?,
+            )
+        }
+    };
+    let mut config = builder.with_single_cert(certificates(certificate)?, private_key(key)?)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Roots in a PEM file.
+pub(crate) fn roots(path: &Path) -> Result<RootCertStore, GuardError> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates(path)? {
+        roots.add(root).map_err(|error| pem(path, error))?;
+    }
+    Ok(roots)
+}
+
+/// Certificates in a PEM file; at least one.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, GuardError> {
+    let text = contents(path)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => Err(pem(path, "has no certificate in PEM form")),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(pem(path, error)),
+    }
+}
+
+/// The private key in a PEM file that others cannot read.
+pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, GuardError> {
+    PrivateKeyDer::from_pem_slice(&secret(path)?)
+        .map_err(|error| pem(path, format!("has no private key in PEM form: {error}")))
+}
+
+fn pem(path: &Path, problem: impl std::fmt::Display) -> GuardError {
+    GuardError::Pem { path: path.to_owned(), problem: problem.to_string() }
+}
+
+/// A file that others must not be able to read.
+fn secret(path: &Path) -> Result<Vec<u8>, GuardError> {
+    let unreadable = |source| GuardError::Unreadable { path: path.to_owned(), source };
+    if fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o007 != 0 {
+        return Err(GuardError::Open(path.to_owned()));
+    }
+    contents(path)
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>, GuardError> {
+    let unreadable = |source| GuardError::Unreadable { path: path.to_owned(), source };
+    let mut contents = Vec::new();
+    let file = fs::File::open(path).map_err(unreadable)?;
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut contents).map_err(unreadable)?;
+    if u64::try_from(read).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
+        return Err(GuardError::TooLarge(path.to_owned()));
+    }
+    Ok(contents)
+}
