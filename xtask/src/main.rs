@@ -1,6 +1,7 @@
-//! Development tasks that CI and people share: `cargo xtask codegen [--check] | layers | metrics [--check] | rules | tidy`.
+//! Development tasks that CI and people share: `cargo xtask codegen [--check] | deploy | layers | metrics [--check] | rules | tidy`.
 
 mod codegen;
+mod deploy;
 mod layers;
 mod metrics;
 mod rules;
@@ -14,12 +15,14 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["codegen"] => codegen::write(&root()),
         ["codegen", "--check"] => codegen::check(&root()),
+        ["deploy"] => deploy::check(&root()),
         ["layers"] => layers::check(&root()),
         ["metrics"] => metrics::write(&root()),
         ["metrics", "--check"] => metrics::check(&root()),
         ["rules"] => rules::check(&root()),
         ["tidy"] => tidy::check(&root()),
-        _ => Err("usage: cargo xtask codegen [--check] | layers | metrics [--check] | rules | tidy".into()),
+        _ => Err("usage: cargo xtask codegen [--check] | deploy | layers | metrics [--check] | rules | tidy"
+            .into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
