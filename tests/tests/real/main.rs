@@ -11,6 +11,8 @@ mod players;
 #[cfg(test)]
 mod polluter;
 #[cfg(test)]
+mod prometheus;
+#[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod senders;
