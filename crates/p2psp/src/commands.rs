@@ -8,6 +8,7 @@ use crate::{
     report::{Report, print},
     settings::{self, Defaults, Sources, merge},
     signals::Stop,
+    supervisor,
 };
 use p2psp_admin::Admin;
 use p2psp_net::Identity;
@@ -81,6 +82,7 @@ pub(crate) async fn splitter(args: SplitterArgs, report: ReportArgs, log: Log) -
     lines.extend(ready.ingest.map(|address| ("source", format!("awaited at {address}"))));
     lines.extend(admin_lines(&ready.admin));
     report.ready(&ready, &lines);
+    supervisor::ready();
     let config = table("splitter", &merge(&args, &Defaults::splitter()));
     let process = Arc::new(Steering { config, log: Arc::new(log), stop: stop.clone() });
     let answering = operators.answer(|| Admin::splitter(process, running.admin()), stop.clone());
@@ -90,7 +92,7 @@ pub(crate) async fn splitter(args: SplitterArgs, report: ReportArgs, log: Log) -
 
     let stats = running.stats();
     let outcome = tokio::select! {
-        outcome = running.run_until(stop.asked()) => outcome,
+        outcome = running.run_until(leaving(stop)) => outcome,
         never = report.stats(|| stats.newest()) => match never {},
     };
     answering.end().await;
@@ -131,13 +133,14 @@ pub(crate) async fn peer(args: PeerArgs, report: ReportArgs, log: Log) -> Result
     };
     lines.extend(admin_lines(&ready.admin));
     report.ready(&ready, &lines);
+    supervisor::ready();
     let config = table("peer", &merge(&args, &Defaults::peer()));
     let process = Arc::new(Steering { config, log: Arc::new(log), stop: stop.clone() });
     let answering = operators.answer(|| Admin::peer(process, running.admin()), stop.clone());
 
     let stats = running.stats();
     let outcome = tokio::select! {
-        outcome = running.run_until(stop.asked()) => outcome,
+        outcome = running.run_until(leaving(stop)) => outcome,
         never = report.stats(|| stats.newest()) => match never {},
     };
     answering.end().await;
@@ -146,6 +149,12 @@ pub(crate) async fn peer(args: PeerArgs, report: ReportArgs, log: Log) -> Result
         let code = if error.is_no_seat() { Code::NoSeat } else { Code::Runtime };
         Failure::of(code, &error)
     })
+}
+
+/// Ends when the process is asked to leave; its supervisor knows by then.
+async fn leaving(stop: Stop) {
+    stop.asked().await;
+    supervisor::stopping();
 }
 
 /// Checks or shows settings.

@@ -11,6 +11,7 @@ mod operators;
 mod report;
 mod settings;
 mod signals;
+mod supervisor;
 mod units;
 
 use clap::{CommandFactory, FromArgMatches};

@@ -245,6 +245,30 @@ fn tokens_are_asked_for() {
     assert!(http(at, "/readyz").starts_with("HTTP/1.1 200"));
 }
 
+/// A service manager hears when the ports are open, and when the process leaves (`sd_notify(3)`).
+#[test]
+fn supervisors_are_told() {
+    let folder = Folder::new("notify");
+    let path = folder.0.join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let heard = || {
+        let mut message = [0; 256];
+        let length = socket.recv(&mut message).expect("a message");
+        String::from_utf8_lossy(&message[..length]).trim().to_owned()
+    };
+    let bind = folder.bind("splitter");
+    let mut command = command(&["splitter", "--listen=127.0.0.1:0", "--admin", &bind, "--ready", "json"]);
+    let mut child = command.env("NOTIFY_SOCKET", &path).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = lines(child.stdout.take().unwrap());
+    let ready = lines.recv_timeout(DEADLINE).expect("a ready line");
+    let splitter = Process { child, lines, ready: serde_json::from_str(&ready).unwrap() };
+    assert_eq!(heard(), "READY=1");
+    assert!(ctl(&bind, &["drain"]).status.success());
+    assert_eq!(heard(), "STOPPING=1");
+    assert!(splitter.ended_well());
+}
+
 /// What others could reach, and nobody would guard, is refused before anything runs.
 #[test]
 fn unguarded_addresses_are_not_opened() {

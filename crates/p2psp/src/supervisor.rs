@@ -1,0 +1,21 @@
+//! What a service manager is told (`sd_notify(3)`): the ports are open, the process is leaving. Nothing where nobody asks, which is
+//! when `NOTIFY_SOCKET` is not set.
+
+use sd_notify::NotifyState;
+use tracing::warn;
+
+/// All ports are open.
+pub(crate) fn ready() {
+    tell(NotifyState::Ready);
+}
+
+/// The process was asked to leave, and does.
+pub(crate) fn stopping() {
+    tell(NotifyState::Stopping);
+}
+
+fn tell(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        warn!(%error, "the service manager cannot be told; is NOTIFY_SOCKET right?");
+    }
+}
