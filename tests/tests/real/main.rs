@@ -15,6 +15,8 @@ mod prometheus;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod schema;
+#[cfg(test)]
 mod senders;
 #[cfg(test)]
 mod tools;
