@@ -1173,7 +1173,8 @@ pub struct SetLogLevelRequest {
     /// A level, or directives in the syntax of RUST_LOG; at most 1024 bytes.
     #[prost(string, tag = "1")]
     pub filter: ::prost::alloc::string::String,
-    /// Any text of at most 64 bytes; the same one again gives the same answer again and does nothing. May be empty.
+    /// Any text of at most 64 bytes; the same one again gives the same answer again and does nothing;
+    /// INVALID_ARGUMENT when it comes again about something else. May be empty.
     #[prost(string, tag = "2")]
     pub request_id: ::prost::alloc::string::String,
 }
@@ -1187,7 +1188,8 @@ pub struct SetLogLevelResponse {
 /// Asks the process to leave.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DrainRequest {
-    /// Any text of at most 64 bytes; the same one again gives the same answer again and does nothing. May be empty.
+    /// Any text of at most 64 bytes; the same one again gives the same answer again and does nothing;
+    /// INVALID_ARGUMENT when it comes again about something else. May be empty.
     #[prost(string, tag = "1")]
     pub request_id: ::prost::alloc::string::String,
 }
@@ -2074,7 +2076,8 @@ pub struct ExpelPeerRequest {
     /// How long it gets no seat, at most a year; 600000 when not set, 0 for no ban.
     #[prost(uint64, optional, tag = "2")]
     pub ban_ms: ::core::option::Option<u64>,
-    /// Any text of at most 64 bytes; the same one again gives the same answer again and does nothing. May be empty.
+    /// Any text of at most 64 bytes; the same one again gives the same answer again and does nothing;
+    /// INVALID_ARGUMENT when it comes again about something else. May be empty.
     #[prost(string, tag = "3")]
     pub request_id: ::prost::alloc::string::String,
 }
@@ -2094,7 +2097,8 @@ pub struct BanPeerRequest {
     /// How long, at most a year; 600000 when not set.
     #[prost(uint64, optional, tag = "2")]
     pub ban_ms: ::core::option::Option<u64>,
-    /// Any text of at most 64 bytes; the same one again gives the same answer again and does nothing. May be empty.
+    /// Any text of at most 64 bytes; the same one again gives the same answer again and does nothing;
+    /// INVALID_ARGUMENT when it comes again about something else. May be empty.
     #[prost(string, tag = "3")]
     pub request_id: ::prost::alloc::string::String,
 }
@@ -2111,7 +2115,8 @@ pub struct UnbanPeerRequest {
     /// The public key.
     #[prost(string, tag = "1")]
     pub peer: ::prost::alloc::string::String,
-    /// Any text of at most 64 bytes; the same one again gives the same answer again and does nothing. May be empty.
+    /// Any text of at most 64 bytes; the same one again gives the same answer again and does nothing;
+    /// INVALID_ARGUMENT when it comes again about something else. May be empty.
     #[prost(string, tag = "2")]
     pub request_id: ::prost::alloc::string::String,
 }

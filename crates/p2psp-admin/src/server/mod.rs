@@ -239,7 +239,7 @@ async fn serve(listener: Listener, door: Door, mut closing: watch::Receiver<bool
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok(_) if connections.len() >= CONNECTIONS_MAX => {
-                    warn!("an admin connection was closed: {CONNECTIONS_MAX} are open already");
+                    door.app.refused(&format_args!("a connection: {CONNECTIONS_MAX} are open already"));
                 }
                 Ok(accepted) => {
                     connections.spawn(welcome(accepted, door.clone(), closing.clone()));

@@ -24,6 +24,7 @@ struct Answered {
     caller: Caller,
     method: &'static str,
     request_id: String,
+    subject: String,
     answer: Vec<u8>,
 }
 
@@ -58,6 +59,9 @@ impl Mutations {
                 && kept.caller == *caller
         };
         if let Some(kept) = answers.iter().find(before) {
+            if kept.subject != subject {
+                return Err(invalid("request_id", format!("was that of a command about {:?}", kept.subject)));
+            }
             info!(target: AUDIT, by = ?caller.name, method, ?subject, ?request_id, "a command came again");
             let answer = R::decode(kept.answer.as_slice());
             return answer.map(Response::new).map_err(|_| {
@@ -72,9 +76,9 @@ impl Mutations {
             Ok(answer) => {
                 info!(target: AUDIT, by = ?caller.name, method, ?subject, ?request_id, "a command was carried out");
                 if !request_id.is_empty() {
-                    let request_id = request_id.to_owned();
-                    let answer = answer.encode_to_vec();
-                    answers.push_back(Answered { caller: caller.clone(), method, request_id, answer });
+                    let (caller, request_id) = (caller.clone(), request_id.to_owned());
+                    let (subject, answer) = (subject.to_owned(), answer.encode_to_vec());
+                    answers.push_back(Answered { caller, method, request_id, subject, answer });
                     if answers.len() > limits::ANSWERS_KEPT {
                         answers.pop_front();
                     }
@@ -123,6 +127,19 @@ mod tests {
         let long = "x".repeat(limits::REQUEST_ID_BYTES_MAX + 1);
         assert_eq!(expel(&mutations, &long, 7).await, Err(Code::InvalidArgument));
         assert_eq!(expel(&mutations, &long[1..], 7).await, Ok(7));
+    }
+
+    /// An id that comes again for another subject is a mistake, and is told as one; another caller's id is another id.
+    #[tokio::test]
+    async fn ids_belong_to_a_command_and_a_caller() {
+        let mutations = Mutations::new();
+        assert_eq!(expel(&mutations, "a", 1).await, Ok(1));
+        let command = || async { Ok(ExpelPeerResponse { slot: 2 }) };
+        let other_subject = mutations.run(&caller(), "ExpelPeer", "a", "y", command()).await;
+        assert_eq!(other_subject.unwrap_err().code(), Code::InvalidArgument);
+        let other = Caller::new("other", Scope::Operate);
+        let answer = mutations.run(&other, "ExpelPeer", "a", "x", command()).await;
+        assert_eq!(answer.unwrap().into_inner().slot, 2);
     }
 
     /// What failed may be tried again under the same id.
