@@ -99,8 +99,6 @@ struct Generation {
 struct Held {
     chunk: Chunk,
     link: LinkId,
-    /// Its own signature proves it: it is in the window already.
-    is_proven: bool,
     /// Its origin did its part.
     is_done: bool,
     /// When its manifest is asked for next, and how often it was.
@@ -195,25 +193,23 @@ impl Belief {
             return Verdict::Dropped;
         }
         // One bad signature ends its link, so that nobody can have many checked.
-        let is_proven = self.integrity == Integrity::Signature;
+        let is_proven = self.proves_chunks();
         if is_proven && !protect::is_chunk_signed(self.channel, self.epoch, chunk) {
             return Verdict::Bad;
         }
-        let held = Held {
-            chunk: chunk.clone(),
-            link,
-            is_proven,
-            is_done: false,
-            ask_at: now + MANIFEST_WAIT,
-            asked: 0,
-        };
+        let held = Held { chunk: chunk.clone(), link, is_done: false, ask_at: now + MANIFEST_WAIT, asked: 0 };
         self.held.insert(chunk.number(), held);
         if is_proven { Verdict::Believed } else { Verdict::Waits }
     }
 
+    /// Each chunk carries a signature of its own (R-SIGN-1).
+    fn proves_chunks(&self) -> bool {
+        self.integrity == Integrity::Signature
+    }
+
     /// A believed chunk as players get it: without its signature, where each has one.
     pub(super) fn bare(&self, chunk: Chunk) -> Chunk {
-        let signed = Some(&chunk).filter(|_| self.integrity == Integrity::Signature);
+        let signed = Some(&chunk).filter(|_| self.proves_chunks());
         signed.and_then(Chunk::split_signature).map_or(chunk, |(bare, _)| bare)
     }
 
@@ -261,6 +257,8 @@ impl Belief {
         let look_at = if is_late { now } else { now + DECODE_WAIT };
         // Who is not linked with everybody yet misses what nobody has lost.
         let is_early = self.tell_from.is_none_or(|from| contents.first < from);
+        // What proves itself is in the window already.
+        let is_proven = self.proves_chunks();
         let mut generation = Generation {
             manifest: manifest.clone(),
             parity: BTreeMap::new(),
@@ -282,7 +280,7 @@ impl Belief {
             }
         }
         for held in waiting.iter().filter_map(|number| self.held.remove(number)) {
-            let Held { chunk, link, is_proven, is_done, .. } = held;
+            let Held { chunk, link, is_done, .. } = held;
             if generation.lists(&chunk) {
                 generation.came |= 1 << chunk.header().position;
                 generation.done |= u64::from(is_done) << chunk.header().position;
