@@ -66,7 +66,7 @@ impl Splitter {
     pub fn ban_peer(&mut self, now: Instant, peer: PeerId, ban: Duration) -> Option<Slot> {
         let now = self.advance(now);
         self.court.ban_for(now, peer, ban);
-        self.expel_peer(now, peer, ban)
+        self.expel_peer(now, peer, Duration::ZERO)
     }
 
     /// Ends a key's ban; false when there was none.
