@@ -3,7 +3,7 @@
 
 use super::{
     Size,
-    lab::{Lab, Setup, fixed},
+    lab::{Lab, Setup, UPLINK, fixed},
 };
 use crate::{Fault, Loss, NetworkConfig, NodeId, Report, StreamSpec};
 use p2psp_core::ParityPolicy;
@@ -11,7 +11,6 @@ use std::time::Duration;
 
 /// 2 Mb/s in chunks of 1024 bytes.
 const CHUNKS_PER_SECOND: u32 = 244;
-const UPLINK: u64 = 20_000_000;
 /// How finely departures are timed.
 const LOOK: Duration = Duration::from_millis(5);
 
