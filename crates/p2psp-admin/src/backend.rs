@@ -2,7 +2,41 @@
 
 use crate::{Journal, v1};
 use p2psp_wire::PeerId;
-use std::{fmt, pin::Pin, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    pin::Pin,
+    time::{Duration, SystemTime},
+};
+
+/// Milliseconds since 1970-01-01 UTC.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl v1::Info {
+    /// A process of this role that began then; its state is yet to be said.
+    #[must_use]
+    pub fn of(
+        role: v1::Role,
+        started_unix_ms: u64,
+        version: &str,
+        channel: &str,
+        listen: SocketAddr,
+    ) -> Self {
+        Self {
+            role: role.into(),
+            version: version.to_owned(),
+            started_unix_ms,
+            uptime_ms: unix_ms().saturating_sub(started_unix_ms),
+            channel: channel.to_owned(),
+            listen: listen.to_string(),
+            ..Self::default()
+        }
+    }
+}
 
 /// A command's answer, later.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send + 'a>>;

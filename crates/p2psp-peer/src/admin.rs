@@ -2,9 +2,9 @@
 //! Knows nothing of the API's transport.
 
 use crate::snapshot::{Snapshot, State};
-use p2psp_admin::{Journal, PeerBackend, v1};
+use p2psp_admin::{Journal, PeerBackend, unix_ms, v1};
 use p2psp_core::{PeerEvent, TeammateView};
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// A running peer as the admin API sees it.
@@ -20,15 +20,8 @@ pub(crate) struct Backend {
 impl PeerBackend for Backend {
     fn info(&self) -> v1::Info {
         let stats = self.stats.borrow();
-        let mut info = v1::Info {
-            version: stats.version.to_owned(),
-            started_unix_ms: self.started_unix_ms,
-            uptime_ms: unix_ms().saturating_sub(self.started_unix_ms),
-            channel: stats.channel.clone(),
-            listen: stats.listen.to_string(),
-            ..v1::Info::default()
-        };
-        info.set_role(v1::Role::Peer);
+        let (started, listen) = (self.started_unix_ms, stats.listen);
+        let mut info = v1::Info::of(v1::Role::Peer, started, stats.version, &stats.channel, listen);
         info.set_state(match stats.state {
             State::Joining => v1::RuntimeState::Starting,
             State::Member => v1::RuntimeState::Ready,
@@ -76,12 +69,6 @@ fn figures(stats: &Snapshot) -> Option<v1::PeerFigures> {
         .map(|(upper_us, count)| v1::DelayBucketFigures { upper_us: *upper_us, count: (*count).into() })
         .collect();
     Some(figures)
-}
-
-/// Milliseconds since 1970-01-01 UTC.
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether an event makes it worth to look at the teammates before the next second.

@@ -9,7 +9,7 @@ use crate::{
     reach,
     snapshot::{Figures, Snapshot, Subject},
 };
-use p2psp_admin::{Journal, PeerBackend, v1};
+use p2psp_admin::{Journal, PeerBackend, unix_ms, v1};
 use p2psp_core::{LeftReason, Peer, PeerConfig};
 use p2psp_media::playout::{self, PlayoutServer, PlayoutStats, SharedSpool, ShutdownReport, SpoolLimits};
 use p2psp_net::{Driver, Handle, Node, NodeConfig, StatsFeed, tasks};
@@ -108,7 +108,7 @@ impl Running {
             warn!("a stream that nobody signs would be played too: this is for laboratories");
         }
         debug!(candidates = ?peer_config.candidates, splitter = ?addresses, "joining");
-        let started_unix_ms = admin::unix_ms();
+        let started_unix_ms = unix_ms();
         let changed = Arc::new(Notify::new());
         let look = Arc::clone(&changed);
         let (handle, driver) = node.start(

@@ -2,14 +2,11 @@
 //! by the machine; commands wait for it in a short queue, or are refused. Knows nothing of the API's transport.
 
 use crate::{config::Config, snapshot::Snapshot};
-use p2psp_admin::{Answer, Journal, Refusal, SplitterBackend, v1};
+use p2psp_admin::{Answer, Journal, Refusal, SplitterBackend, unix_ms, v1};
 use p2psp_core::{Instant, MemberView, Splitter, SplitterEvent};
 use p2psp_net::{CastError, Handle};
 use p2psp_wire::{DepartureReason, PeerId};
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{oneshot, watch};
 
 /// A running splitter as the admin API sees it.
@@ -62,15 +59,8 @@ impl Backend {
 impl SplitterBackend for Backend {
     fn info(&self) -> v1::Info {
         let stats = self.stats.borrow();
-        let mut info = v1::Info {
-            version: stats.version.to_owned(),
-            started_unix_ms: self.started_unix_ms,
-            uptime_ms: unix_ms().saturating_sub(self.started_unix_ms),
-            channel: stats.channel.clone(),
-            listen: stats.listen.to_string(),
-            ..v1::Info::default()
-        };
-        info.set_role(v1::Role::Splitter);
+        let (started, listen) = (self.started_unix_ms, stats.listen);
+        let mut info = v1::Info::of(v1::Role::Splitter, started, stats.version, &stats.channel, listen);
         // Its port was open before it was shown to anyone. A source that pauses takes nothing from that: publishers find their way
         // here by the same probes.
         info.set_state(v1::RuntimeState::Ready);
@@ -138,12 +128,6 @@ impl SplitterBackend for Backend {
 /// Statistics as the API's figures, which have the same names.
 fn figures<F: serde::de::DeserializeOwned>(stats: &impl serde::Serialize) -> Option<F> {
     serde_json::to_value(stats).ok().and_then(|value| serde_json::from_value(value).ok())
-}
-
-/// Milliseconds since 1970-01-01 UTC.
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Writes what an event says about the members. Who is there is told by events alone, in their order.

@@ -10,7 +10,7 @@ use crate::{
     place,
     snapshot::{IngestFigures, Snapshot},
 };
-use p2psp_admin::{Journal, SplitterBackend, v1};
+use p2psp_admin::{Journal, SplitterBackend, unix_ms, v1};
 use p2psp_core::{Splitter, SplitterConfig};
 use p2psp_net::{Driver, Handle, Node, NodeConfig, StatsFeed};
 use p2psp_wire::{ChannelLink, Epoch, PeerId, Slot};
@@ -67,7 +67,7 @@ impl Running {
         let epoch = epoch::next(config.epoch_file.as_deref(), SystemTime::now());
 
         let (team_sender, team) = watch::channel(Team::default());
-        let started_unix_ms = admin::unix_ms();
+        let started_unix_ms = unix_ms();
         let (peers, changed) = (Arc::new(Journal::new(started_unix_ms)), Arc::new(Notify::new()));
         let mut events = Events::new(team_sender, Arc::clone(&peers), Arc::clone(&changed));
         let (team_size_max, protection) = (config.team_size_max, config.protection());

@@ -111,6 +111,11 @@ pub(crate) struct Histogram {
     pub(crate) count: u64,
 }
 
+/// A whole number.
+pub(crate) const fn int(value: u64) -> Value {
+    Value::Int(value)
+}
+
 /// Seconds of milliseconds.
 pub(crate) fn seconds(millis: u64) -> Value {
     #[expect(clippy::cast_precision_loss, reason = "exact up to 285 thousand years")]

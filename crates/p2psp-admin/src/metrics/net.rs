@@ -1,11 +1,7 @@
 //! The network node's metrics, the same in every role.
 
-use super::{Metric, Value, counter, counters, gauge};
+use super::{Metric, Value, counter, counters, gauge, int};
 use crate::v1::NetFigures;
-
-const fn int(value: u64) -> Value {
-    Value::Int(value)
-}
 
 /// Seconds of microseconds.
 fn seconds(micros: u64) -> Value {

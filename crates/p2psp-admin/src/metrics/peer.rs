@@ -1,6 +1,6 @@
 //! A peer's metrics.
 
-use super::{Histogram, Kind, Metric, Series, Value, counter, counters, flag, gauge, gauges, seconds};
+use super::{Histogram, Kind, Metric, Series, counter, counters, flag, gauge, gauges, int, seconds};
 use crate::v1::{NetFigures, PeerFigures, PeerStatus, PlayoutFigures};
 
 /// A peer at one moment.
@@ -56,10 +56,6 @@ fn delays(view: &View) -> Histogram {
         sum,
         count: fine.iter().map(|fine| fine.count).sum(),
     }
-}
-
-const fn int(value: u64) -> Value {
-    Value::Int(value)
 }
 
 pub(super) const METRICS: &[Metric<View>] = &[

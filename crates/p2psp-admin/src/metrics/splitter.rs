@@ -1,6 +1,6 @@
 //! A splitter's metrics.
 
-use super::{Metric, Value, counter, counters, flag, gauge, gauges};
+use super::{Metric, counter, counters, flag, gauge, gauges, int};
 use crate::v1::{Channel, IngestFigures, NetFigures, SplitterFigures, Team};
 
 /// A splitter at one moment.
@@ -29,10 +29,6 @@ impl SplitterView {
 }
 
 type View = SplitterView;
-
-const fn int(value: u64) -> Value {
-    Value::Int(value)
-}
 
 pub(super) const METRICS: &[Metric<View>] = &[
     gauge("p2psp_splitter_team_peers", "Members with a seat.", |v| int(v.figures.team_peers.into())),

@@ -5,7 +5,6 @@ use crate::{cli::Output, report::print};
 use p2psp_admin::v1;
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Characters of a key in narrow tables.
 const KEY_CHARACTERS: usize = 10;
@@ -183,8 +182,7 @@ fn key(key: &str, whole: bool) -> String {
 }
 
 fn age(unix_ms: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    span(u64::try_from(now).unwrap_or(u64::MAX).saturating_sub(unix_ms) / 1000)
+    span(p2psp_admin::unix_ms().saturating_sub(unix_ms) / 1000)
 }
 
 /// A span in its two largest units.
