@@ -50,6 +50,8 @@ pub struct Running {
     neighbours: Arc<Journal<v1::Neighbour>>,
     /// Their view is worth renewing before the next second.
     changed: Arc<Notify>,
+    /// Somebody looks at it; for nobody it is not renewed.
+    is_watched: bool,
     started_unix_ms: u64,
 }
 
@@ -136,6 +138,7 @@ impl Running {
             stats,
             neighbours: Arc::new(Journal::new(started_unix_ms)),
             changed,
+            is_watched: false,
             started_unix_ms,
         })
     }
@@ -166,7 +169,8 @@ impl Running {
 
     /// What operators see, for the admin API; works for as long as the peer runs.
     #[must_use]
-    pub fn admin(&self) -> Arc<dyn PeerBackend> {
+    pub fn admin(&mut self) -> Arc<dyn PeerBackend> {
+        self.is_watched = true;
         Arc::new(Backend {
             stats: self.stats.subscribe(),
             neighbours: Arc::clone(&self.neighbours),
@@ -232,7 +236,7 @@ impl Running {
                     set.await.ok();
                 }
                 _ = ticks.tick() => self.take_stats().await,
-                () = self.changed.notified() => {
+                () = self.changed.notified(), if self.is_watched => {
                     let neighbours = Arc::clone(&self.neighbours);
                     let renew = move |peer: &mut Peer, _| admin::refresh(&neighbours, &peer.teammates());
                     // A node that is gone ends the loop by its own arm.
@@ -252,9 +256,11 @@ impl Running {
 
     async fn take_stats(&self) {
         // Without a node the last figures stand.
-        let neighbours = Arc::clone(&self.neighbours);
+        let neighbours = self.is_watched.then(|| Arc::clone(&self.neighbours));
         let look = move |peer: &mut Peer, _| {
-            admin::refresh(&neighbours, &peer.teammates());
+            if let Some(neighbours) = neighbours {
+                admin::refresh(&neighbours, &peer.teammates());
+            }
             Figures::of(peer)
         };
         let Ok(figures) = self.handle.call(look).await else { return };

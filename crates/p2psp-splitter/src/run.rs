@@ -46,6 +46,8 @@ pub struct Running {
     peers: Arc<Journal<v1::Peer>>,
     /// Their view is worth renewing before the next second.
     changed: Arc<Notify>,
+    /// Somebody looks at it; for nobody it is not renewed.
+    is_watched: bool,
     started_unix_ms: u64,
 }
 
@@ -110,6 +112,7 @@ impl Running {
             stats,
             peers,
             changed,
+            is_watched: false,
             started_unix_ms,
         })
     }
@@ -146,7 +149,8 @@ impl Running {
 
     /// What operators see and may do, for the admin API; works for as long as the splitter runs.
     #[must_use]
-    pub fn admin(&self) -> Arc<dyn SplitterBackend> {
+    pub fn admin(&mut self) -> Arc<dyn SplitterBackend> {
+        self.is_watched = true;
         let (handle, stats, peers) = (self.handle.clone(), self.stats.subscribe(), Arc::clone(&self.peers));
         Arc::new(Backend::new(&self.config, handle, stats, peers, self.started_unix_ms))
     }
@@ -190,7 +194,7 @@ impl Running {
                     (Err(_), OnEnd::Wait) => info!("without a source now; the team is kept together until stopped"),
                 },
                 _ = ticks.tick() => self.take_stats().await,
-                () = self.changed.notified() => {
+                () = self.changed.notified(), if self.is_watched => {
                     let peers = Arc::clone(&self.peers);
                     let renew = move |splitter: &mut Splitter, now| {
                         admin::refresh(&peers, splitter.member_views(now));
@@ -211,9 +215,11 @@ impl Running {
     }
 
     async fn take_stats(&self) {
-        let peers = Arc::clone(&self.peers);
+        let peers = self.is_watched.then(|| Arc::clone(&self.peers));
         let figures = self.handle.call(move |splitter, now| {
-            admin::refresh(&peers, splitter.member_views(now));
+            if let Some(peers) = peers {
+                admin::refresh(&peers, splitter.member_views(now));
+            }
             (splitter.stats(), splitter.roster().collect::<Vec<(Slot, PeerId)>>())
         });
         // Without a node the last figures stand.

@@ -61,7 +61,7 @@ pub(crate) async fn splitter(args: SplitterArgs, report: ReportArgs, log: Log) -
     let stop = listen(&report)?;
     let config = settings::splitter(&args, identity(args.key.as_deref())?)?;
     let operators = Operators::open(args.admin.as_deref(), &args.guard()).await?;
-    let running = p2psp_splitter::Running::start(config).await.map_err(|error| {
+    let mut running = p2psp_splitter::Running::start(config).await.map_err(|error| {
         let usage = matches!(error, p2psp_splitter::StartError::Config(_));
         Failure::of(if usage { Code::Usage } else { Code::Runtime }, &error)
     })?;
@@ -108,7 +108,7 @@ pub(crate) async fn peer(args: PeerArgs, report: ReportArgs, log: Log) -> Result
     let config = settings::peer(&args, identity(args.key.as_deref())?)?;
     let operators = Operators::open(args.admin.as_deref(), &args.guard()).await?;
     let channel = config.link.channel;
-    let running = p2psp_peer::Running::start(config).await.map_err(|error| {
+    let mut running = p2psp_peer::Running::start(config).await.map_err(|error| {
         let code = if error.is_unreachable() { Code::NoSeat } else { Code::Runtime };
         Failure::of(code, &error)
     })?;
