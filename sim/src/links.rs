@@ -348,6 +348,8 @@ impl Links for Port<'_> {
         let overhead = u64::from(shared.config.packet_overhead_bytes);
         let loss = shared.loss(from, to);
         let (mut sent, mut lost) = (now, 0_usize);
+        let paced: u64 = train.iter().map(|datagram| datagram.bytes().len() as u64 + overhead).sum();
+        self.uplink.charge(now, paced);
         let mut survivors: Vec<Datagram> = Vec::new();
         for (index, datagram) in train.iter().enumerate() {
             let bytes = datagram.bytes().len() as u64;
@@ -377,7 +379,7 @@ impl Links for Port<'_> {
             }
             _ => false,
         };
-        let uplink_blocked = self.uplink.backlog(now) > shared.config.uplink_high;
+        let uplink_blocked = self.uplink.is_spent(now, shared.config.uplink_high);
         if uplink_blocked && !self.uplink.spent {
             self.uplink.spent = true;
             // Later than now in any case: the machine must hear of the two edges in their order.
@@ -405,6 +407,10 @@ impl Links for Port<'_> {
         end.control_clear = end.control_clear.max(sent + end.delay + shared.jitter() + late);
         let event = Event::Control { node: end.to, link: end.to_link, message: Box::new(message.clone()) };
         shared.queue.push(end.control_clear, event);
+    }
+
+    fn set_uplink_rate(&mut self, _: Instant, bits_per_s: u64) {
+        self.uplink.pace(self.now, bits_per_s);
     }
 
     fn dial(&mut self, _: Instant, peer: PeerId, addresses: &[SocketAddr]) {

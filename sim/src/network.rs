@@ -2,7 +2,7 @@
 //! arithmetic of one packet; links, handshakes and the event queue are elsewhere.
 
 use crate::Rng;
-use p2psp_core::Instant;
+use p2psp_core::{Instant, Pacer};
 use std::time::Duration;
 
 /// How the network between all nodes behaves.
@@ -139,11 +139,15 @@ impl Loss {
     }
 }
 
-/// A node's access link: one queue in front of a sender of constant rate, as the shared pacer of a real node is.
+/// A node's access link: one queue in front of a sender of constant rate. Where the machine sets the rate of its pacer, that is one
+/// more in front of it; where it does not, the queue is the pacer.
 #[derive(Clone, Debug)]
 pub struct Uplink {
     bits_per_second: Option<u64>,
     busy_until: Instant,
+    pacer: Option<Pacer>,
+    /// The most that ever waited in the queue, since it was last asked.
+    backlog_max: Duration,
     /// Packet bytes sent, overhead included.
     pub bytes_sent: u64,
     /// It reported that it is spent, and has not reported that it is ready again.
@@ -154,7 +158,14 @@ impl Uplink {
     /// An uplink of this rate, or one without limit.
     #[must_use]
     pub const fn new(bits_per_second: Option<u64>) -> Self {
-        Self { bits_per_second, busy_until: Instant::ORIGIN, bytes_sent: 0, spent: false }
+        Self {
+            bits_per_second,
+            busy_until: Instant::ORIGIN,
+            pacer: None,
+            backlog_max: Duration::ZERO,
+            bytes_sent: 0,
+            spent: false,
+        }
     }
 
     /// Changes the rate for what is sent from now on.
@@ -167,7 +178,34 @@ impl Uplink {
         self.bytes_sent += bytes;
         let Some(rate) = self.bits_per_second else { return now };
         self.busy_until = self.busy_until.max(now) + serialisation(bytes, rate);
+        self.backlog_max = self.backlog_max.max(self.backlog(now));
         self.busy_until
+    }
+
+    /// The machine sets its pacer's rate.
+    pub fn pace(&mut self, now: Instant, bits_per_second: u64) {
+        match &mut self.pacer {
+            Some(pacer) => pacer.set_rate(now, bits_per_second),
+            None => self.pacer = Some(Pacer::new(bits_per_second, now)),
+        }
+    }
+
+    /// A train of so many bytes passes the pacer.
+    pub fn charge(&mut self, now: Instant, bytes: u64) {
+        if let Some(pacer) = &mut self.pacer {
+            pacer.charge(now, bytes);
+        }
+    }
+
+    /// Whether no train should go out, if more than `high` is too much to wait.
+    #[must_use]
+    pub fn is_spent(&self, now: Instant, high: Duration) -> bool {
+        self.pacer.as_ref().map_or_else(|| self.backlog(now) > high, |pacer| pacer.open_at() > now)
+    }
+
+    /// The most that ever waited in the queue since the last call.
+    pub const fn take_backlog_max(&mut self) -> Duration {
+        std::mem::replace(&mut self.backlog_max, Duration::ZERO)
     }
 
     /// How long what waits now will take to leave.
@@ -176,10 +214,10 @@ impl Uplink {
         self.busy_until.since(now)
     }
 
-    /// When no more than `low` will be waiting.
+    /// When trains may go out again: no more than `low` is waiting then.
     #[must_use]
     pub fn ready_at(&self, now: Instant, low: Duration) -> Instant {
-        (self.busy_until - low).max(now)
+        self.pacer.as_ref().map_or(self.busy_until - low, Pacer::open_at).max(now)
     }
 }
 

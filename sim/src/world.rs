@@ -418,6 +418,19 @@ impl World {
         self.nodes.get(node.index()).map_or(0, |node| node.uplink.bytes_sent)
     }
 
+    /// Sets a node's pacer, as a host does whose machine leaves the rate to it.
+    pub fn pace(&mut self, node: NodeId, bits_per_second: u64) {
+        let now = self.now;
+        if let Some(node) = self.nodes.get_mut(node.index()) {
+            node.uplink.pace(now, bits_per_second);
+        }
+    }
+
+    /// The most that waited in a node's uplink, in time, since the last call.
+    pub fn take_backlog_max(&mut self, node: NodeId) -> Duration {
+        self.nodes.get_mut(node.index()).map_or(Duration::ZERO, |node| node.uplink.take_backlog_max())
+    }
+
     /// Lets the oracle compare every living peer's counters with what it saw.
     pub fn check_stats(&mut self) {
         for (node, id) in self.nodes.iter().zip((0..).map(NodeId)) {

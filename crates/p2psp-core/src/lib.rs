@@ -19,18 +19,21 @@ mod guard;
 #[cfg(test)]
 mod lab;
 mod machine;
+mod pacer;
 pub mod peer;
 mod protect;
 mod serve;
 mod slots;
 pub mod splitter;
 mod time;
+mod uplink;
 mod window;
 
 pub use delay::DelayHistogram;
 pub use machine::{
     CloseCode, Input, LinkDown, LinkId, Links, Machine, Output, SendReport, Timer, Train, Wake, drain,
 };
+pub use pacer::Pacer;
 pub use peer::{LeftReason, Peer, PeerConfig, PeerEvent, PeerStats, RelayPolicy, TeammateView};
 pub use protect::SigningKey;
 pub use slots::SlotSet;

@@ -176,6 +176,11 @@ pub enum Output<E> {
         /// Why.
         code: CloseCode,
     },
+    /// All trains together go out at this rate from now on.
+    UplinkRate {
+        /// On the wire, headers included; never above what the machine was given.
+        bits_per_s: u64,
+    },
     /// Something that the machine's owner wants to know.
     Event(E),
     /// Nothing more to do until the wake comes due or an input arrives.
@@ -237,6 +242,10 @@ pub trait Links {
     fn dial(&mut self, now: Instant, peer: PeerId, addresses: &[SocketAddr]);
     /// Closes a link.
     fn hangup(&mut self, now: Instant, link: LinkId, code: CloseCode);
+    /// Sets the rate of the pacer that all links share (R-UPLINK-1), in bits a second on the wire. A host without one ignores it.
+    fn set_uplink_rate(&mut self, now: Instant, bits_per_s: u64) {
+        let _ = (now, bits_per_s);
+    }
 }
 
 /// Carries a machine's outputs to its host until it waits. The one loop: tokio, simulator and tests differ only in `links`.
@@ -260,6 +269,7 @@ pub fn drain<M: Machine, L: Links>(
             Output::Control { link, message } => links.send_control(now, link, &message),
             Output::Dial { peer, addresses } => links.dial(now, peer, &addresses),
             Output::Hangup { link, code } => links.hangup(now, link, code),
+            Output::UplinkRate { bits_per_s } => links.set_uplink_rate(now, bits_per_s),
             Output::Event(event) => on_event(event),
             Output::Wait(wake) => {
                 debug_assert!(

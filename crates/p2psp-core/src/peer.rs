@@ -7,6 +7,7 @@
 mod admin;
 mod belief;
 mod config;
+mod echo;
 mod edge;
 mod fetch;
 mod inputs;
@@ -31,9 +32,11 @@ use crate::{
     guard::Guard,
     machine::Input,
     serve::{Server, Shelf, chunks_in},
+    uplink::Uplink,
     window::Window,
 };
 use belief::Belief;
+use echo::Echoes;
 use edge::Edge;
 use fetch::Repairs;
 use life::Life;
@@ -71,6 +74,10 @@ pub struct Peer {
     shunned: BTreeSet<PeerId>,
     outbox: VecDeque<Output<PeerEvent>>,
     uplink_blocked: bool,
+    echoes: Echoes,
+    /// What sets the rate of all links together; `None` where the host does.
+    uplink: Option<Uplink>,
+    told: Told,
     delays: DelayHistogram,
     stats: PeerStats,
 }
@@ -118,6 +125,17 @@ struct Lost {
     report_at: Option<Instant>,
 }
 
+/// What the host and the splitter were told of the uplink.
+#[derive(Debug, Default)]
+struct Told {
+    rate: Option<u64>,
+    /// When, and what, since the seat was taken.
+    capacity: Option<(Instant, u64)>,
+    look_at: Instant,
+}
+
+/// A change of the capacity is told at once, another one after this time.
+const CAPACITY_SPAN: Duration = Duration::from_millis(100);
 /// How often losses and repairs are reported.
 const LOST_SPAN: Duration = Duration::from_secs(1);
 /// Losses remembered for the next report; more are still counted.
@@ -139,6 +157,9 @@ impl Peer {
             shunned: BTreeSet::new(),
             outbox: VecDeque::new(),
             uplink_blocked: false,
+            echoes: Echoes::default(),
+            uplink: config.uplink_bits_per_s_max.map(|ceiling| Uplink::new(now, ceiling)),
+            told: Told::default(),
             delays: DelayHistogram::default(),
             stats: PeerStats::default(),
             config,
@@ -169,6 +190,8 @@ impl Peer {
             teammates: seat.team.len(),
             teammates_linked: u16::try_from(seat.team.up().len()).unwrap_or(u16::MAX),
             play_number: seat.playout.next_number(),
+            uplink_bits_per_s: self.uplink.as_ref().map_or(0, Uplink::rate),
+            uplink_carried_bits_per_s: self.uplink.as_ref().and_then(Uplink::carried).unwrap_or(0),
             buffered_chunks: seat.window.end().since(seat.playout.next_number()),
             ..self.stats
         }
@@ -214,6 +237,7 @@ impl Peer {
     fn forget_link(&mut self, link: LinkId) -> Option<Link> {
         self.set_deadline(link, None);
         let state = self.links.remove(&link)?;
+        self.echoes.forget(link);
         if let Some(seat) = &mut self.seat {
             seat.server.forget(link);
             seat.start.forget(link);
@@ -254,6 +278,7 @@ impl Peer {
         self.repair_tick(now);
         self.report_tick(now);
         self.witness_tick(now);
+        self.uplink_tick(now);
     }
 
     fn report_tick(&mut self, now: Instant) {
@@ -264,6 +289,36 @@ impl Peer {
         let lost = std::mem::take(&mut seat.lost);
         if let Some(link) = self.life.splitter_link() {
             self.send(link, Control::Lost { ranges: p2psp_wire::NumberRange::pack(lost.numbers) });
+        }
+    }
+
+    /// Tells the host the rate and the splitter the capacity, when they have changed (R-UPLINK-1, R-UPLINK-5).
+    fn uplink_tick(&mut self, now: Instant) {
+        let Some(uplink) = &mut self.uplink else { return };
+        if self.told.look_at <= now {
+            self.told.look_at = now + LOST_SPAN;
+            uplink.on_tick(now);
+        }
+        let (rate, capacity) = (uplink.rate(), uplink.capacity());
+        if self.told.rate.replace(rate) != Some(rate) {
+            self.outbox.push_back(Output::UplinkRate { bits_per_s: rate });
+        }
+        let Life::Member { link } = self.life else {
+            self.told.capacity = None;
+            return;
+        };
+        let is_news = self.told.capacity.is_none_or(|(_, told)| capacity.abs_diff(told) > told / 10);
+        if is_news && self.told.capacity.is_none_or(|(at, _)| now.since(at) >= CAPACITY_SPAN) {
+            self.told.capacity = Some((now, capacity));
+            self.send(link, Control::Capacity { uplink_bits_per_s: capacity });
+        }
+    }
+
+    fn count_expired(&mut self) {
+        let expired = self.seat.as_mut().map_or(0, |seat| seat.relay.take_expired());
+        self.stats.chunks_expired += expired;
+        if let Some(uplink) = self.uplink.as_mut().filter(|_| expired > 0) {
+            uplink.on_expired();
         }
     }
 
@@ -278,11 +333,17 @@ impl Peer {
             let link = seat.team.link(slot)?;
             self.stats.chunks_relayed += chunks_in(&datagrams);
             self.stats.bytes_relayed += payload_bytes(&datagrams);
+            if let Some(uplink) = &mut self.uplink {
+                self.echoes.on_sent(now, link, &datagrams, uplink);
+            }
             return Some(Output::Train { link, datagrams });
         }
         let shelf = Believed { window: &seat.window, belief: &seat.belief };
         let (link, datagrams) = seat.server.poll(&shelf)?;
         self.stats.chunks_served += chunks_in(&datagrams);
+        if let Some(uplink) = &mut self.uplink {
+            self.echoes.on_sent(now, link, &datagrams, uplink);
+        }
         Some(Output::Train { link, datagrams })
     }
 
@@ -336,6 +397,7 @@ impl Peer {
             consider(wake(seat.belief.deadline(), Timer::Pull));
             consider(wake(seat.lost.report_at, Timer::Report));
             consider(wake(Some(seat.witnessing.deadline()), Timer::Report));
+            consider(wake(self.uplink.as_ref().map(|_| self.told.look_at), Timer::Report));
             // A spent uplink wakes us itself; until then time alone relays nothing.
             consider(wake(seat.relay.deadline().filter(|_| !self.uplink_blocked), Timer::Relay));
             if let Step::Wait(at) = seat.playout.step(now, &seat.window, edge) {
@@ -367,7 +429,12 @@ impl Machine for Peer {
             Input::LinkBlocked { link } => self.set_blocked(link, true),
             Input::LinkReady { link } => self.set_blocked(link, false),
             Input::UplinkBlocked => self.uplink_blocked = true,
-            Input::UplinkReady => self.uplink_blocked = false,
+            Input::UplinkReady => {
+                self.uplink_blocked = false;
+                if let Some(uplink) = &mut self.uplink {
+                    uplink.on_ready(now);
+                }
+            }
             // Deadlines are looked at before each output.
             Input::Tick => {}
         }
@@ -388,9 +455,7 @@ impl Machine for Peer {
         if let Some(output) = self.next_play(now) {
             return output;
         }
-        if let Some(seat) = &mut self.seat {
-            self.stats.chunks_expired += seat.relay.take_expired();
-        }
+        self.count_expired();
         Output::Wait(self.wake(now))
     }
 }

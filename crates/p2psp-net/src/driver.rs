@@ -5,13 +5,12 @@ use crate::{
     clock::Clock,
     config::NodeConfig,
     handle::{COMMANDS_MAX, Command, Handle, Order},
-    pacer::Pacer,
     quic::{self, BindError, Quic},
     stats::Stats,
     tasks,
     transport::{FLUSH_GRACE, SocketLost, Transport},
 };
-use p2psp_core::{CloseCode, Input, Instant, LinkId, Links, Machine, SendReport, Train, Wake, drain};
+use p2psp_core::{CloseCode, Input, Instant, LinkId, Links, Machine, Pacer, SendReport, Train, Wake, drain};
 use p2psp_wire::{Control, PeerId};
 use std::{
     fmt,
@@ -162,6 +161,10 @@ impl Links for Network {
 
     fn hangup(&mut self, _now: Instant, link: LinkId, code: CloseCode) {
         self.transport.hangup(link, code);
+    }
+
+    fn set_uplink_rate(&mut self, now: Instant, bits_per_s: u64) {
+        self.pacer.set_rate(now, bits_per_s);
     }
 }
 

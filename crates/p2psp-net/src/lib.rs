@@ -20,7 +20,7 @@
 //!
 //! `driver` is the loop around [`p2psp_core::drain`]; `transport` is the network as trains and messages: trains as sealed
 //! datagrams (`seal`), messages over quinn, both on one `socket`; `quic` holds every QUIC setting and `tls` every cryptographic
-//! one of its handshake; `pacer` is the uplink that all links share. [`tasks`] is the one place where tasks are started,
+//! one of its handshake; the uplink that all links share is the core's pacer. [`tasks`] is the one place where tasks are started,
 //! [`runtime()`] the loop that they run on; [`route`] asks the system which of its addresses others may try. No protocol decision
 //! is taken here: the machine decides, the host carries out.
 
@@ -30,7 +30,6 @@ mod driver;
 mod feed;
 mod handle;
 mod identity;
-mod pacer;
 mod quic;
 pub mod route;
 mod runtime;

@@ -102,6 +102,7 @@ impl Running {
         peer_config.eco = config.eco;
         peer_config.agent.clone_from(&config.agent);
         peer_config.relay = config.relay;
+        peer_config.uplink_bits_per_s_max = Some(config.uplink_bits_per_s);
         peer_config.target_delay = config.target_delay;
         peer_config.window_chunks = config.window_chunks();
         peer_config.rejoin = config.rejoin;

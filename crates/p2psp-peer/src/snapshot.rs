@@ -109,6 +109,10 @@ pub struct Snapshot {
     pub served_chunks_total: u64,
     /// Copies not sent because they had become too old.
     pub expired_chunks_total: u64,
+    /// What it sends at most at present, all links together, bits a second.
+    pub uplink_bits_per_s: u64,
+    /// What its uplink was found to carry, bits a second; 0 while it has shown no limit.
+    pub uplink_carried_bits_per_s: u64,
     /// Chunks played.
     pub played_chunks_total: u64,
     /// Payload bytes played.
@@ -181,6 +185,8 @@ impl Snapshot {
             sent_bytes_total: 0,
             served_chunks_total: 0,
             expired_chunks_total: 0,
+            uplink_bits_per_s: 0,
+            uplink_carried_bits_per_s: 0,
             played_chunks_total: 0,
             played_bytes_total: 0,
             lost_chunks_total: 0,
@@ -247,6 +253,8 @@ impl Snapshot {
             sent_bytes_total: stats.bytes_relayed,
             served_chunks_total: stats.chunks_served,
             expired_chunks_total: stats.chunks_expired,
+            uplink_bits_per_s: stats.uplink_bits_per_s,
+            uplink_carried_bits_per_s: stats.uplink_carried_bits_per_s,
             played_chunks_total: stats.chunks_played,
             played_bytes_total: stats.bytes_played,
             lost_chunks_total: stats.chunks_lost,

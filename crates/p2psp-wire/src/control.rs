@@ -102,8 +102,37 @@ pub enum Control {
     },
     /// Peer to splitter: what came from its origin and what did not (R-FAIR-5).
     Witness(Witness),
+    /// Member to member: how long a chunk was on its way (R-UPLINK-2).
+    Echo(Echo),
+    /// Peer to splitter: what this peer can relay (R-UPLINK-5).
+    Capacity {
+        /// Bits a second on the wire, headers included.
+        uplink_bits_per_s: u64,
+    },
     /// A message of a newer revision, skipped (R-CTRL-3).
     Unknown,
+}
+
+/// What a chunk's receiver tells its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Echo {
+    /// The teller's clock as it sends this: the low 32 bits of microseconds since any origin.
+    pub sent_us: u32,
+    /// What came, and when; `None` in an echo that brings the time only.
+    pub came: Option<Came>,
+    /// Datagrams that have come on this link so far, modulo 2^32.
+    pub received: u32,
+}
+
+/// A datagram that came, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Came {
+    /// The chunk's, or the first one's of a parity chunk's generation.
+    pub number: ChunkNumber,
+    /// The parity chunk's position in its generation; `None` for a chunk.
+    pub parity_position: Option<u8>,
+    /// By the clock of the one that is told, as the shortest way of its own echoes shows it: 32 bits of microseconds.
+    pub came_us: u32,
 }
 
 /// Asks a splitter for a seat.

@@ -25,8 +25,8 @@ mod generated {
 }
 
 pub use control::{
-    Control, Departure, DepartureReason, GoodbyeReason, Hello, Integrity, Join, Member, NumberRange, Refuse,
-    RefuseReason, RosterDelta, StreamHeader, Welcome, Witness,
+    Came, Control, Departure, DepartureReason, Echo, GoodbyeReason, Hello, Integrity, Join, Member,
+    NumberRange, Refuse, RefuseReason, RosterDelta, StreamHeader, Welcome, Witness,
 };
 pub use datagram::{Chunk, ChunkHeader, Datagram, Parity};
 pub use error::DecodeError;

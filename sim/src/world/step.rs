@@ -35,9 +35,14 @@ impl World {
                 }
             }
             Event::UplinkReady { node } => {
-                if let Some(node) = self.nodes.get_mut(node.index()) {
-                    node.uplink.spent = false;
+                let (now, config) = (self.now, &self.shared.config);
+                let Some(state) = self.nodes.get_mut(node.index()) else { return };
+                // The pacer may have been slowed down meanwhile.
+                if state.uplink.is_spent(now, config.uplink_high) {
+                    let at = state.uplink.ready_at(now, config.uplink_low);
+                    return self.shared.queue.push(at, Event::UplinkReady { node });
                 }
+                state.uplink.spent = false;
                 self.input(node, Input::UplinkReady);
             }
             Event::Wake { node } => self.on_wake(node),

@@ -28,6 +28,9 @@ pub struct PeerConfig {
     pub agent: String,
     /// How chunks are passed on.
     pub relay: RelayPolicy,
+    /// The uplink's bits a second on the wire, by its owner's word. The peer finds out what it carries, and never sends more than
+    /// this (R-UPLINK-1); its host must obey [`Output::UplinkRate`](crate::Output::UplinkRate). `None` leaves the rate to the host.
+    pub uplink_bits_per_s_max: Option<u64>,
     /// From a chunk's time at the splitter to its play-out here (R-PLAY-1).
     pub target_delay: Duration,
     /// Play-out wakes on multiples of this, so that one wake-up serves several chunks.
@@ -54,6 +57,7 @@ impl PeerConfig {
             eco: false,
             agent: String::new(),
             relay: RelayPolicy::Burst,
+            uplink_bits_per_s_max: None,
             target_delay: Duration::from_millis(500),
             playout_tick: Duration::from_millis(20),
             window_chunks: 4096,
@@ -187,6 +191,10 @@ pub struct PeerStats {
     pub bytes_relayed: u64,
     /// Copies not sent because they had become too old.
     pub chunks_expired: u64,
+    /// The rate of all links together, bits a second; 0 where the host sets it.
+    pub uplink_bits_per_s: u64,
+    /// What the uplink was found to carry, bits a second; 0 while it has shown no limit.
+    pub uplink_carried_bits_per_s: u64,
     /// Chunks sent in answer to pulls.
     pub chunks_served: u64,
     /// Chunks played.

@@ -62,6 +62,10 @@ impl Peer {
         state.stranger = false;
         let peer = state.peer;
         seat.team.set_link(slot, link);
+        if self.uplink.is_some() {
+            let echo = self.echoes.hello(now, link);
+            self.outbox.push_back(Output::Control { link, message: Control::Echo(echo) });
+        }
         seat.start.on_link(now, seat.team.up().len(), seat.team.len().into());
         self.event(PeerEvent::Teammate { peer, up: true });
         self.ready_if_linked(now);
@@ -155,6 +159,8 @@ impl Peer {
             | Control::Complaint { .. }
             | Control::Alive { .. }
             | Control::Witness(_)
+            | Control::Echo(_)
+            | Control::Capacity { .. }
             | Control::Silent { .. } => self.violation(link, "a message that a splitter does not send"),
         }
     }
@@ -244,6 +250,10 @@ impl Peer {
                 let choke = seat.server.request(now, link, &ranges, &generations, &shelf);
                 self.outbox.extend(choke.map(|message| Output::Control { link, message }));
             }
+            (Control::Echo(echo), Some(_)) => {
+                let links = seat.team.up().len();
+                self.echoes.on_echo(now, link, links, &echo, self.uplink.as_mut());
+            }
             (Control::Choke { ranges, .. }, _) => seat.start.on_choke(now, link, &ranges),
             // The roster may name the sender only a moment later, or no longer.
             // An asker that the roster has yet to name loses less by asking again than by waiting.
@@ -251,7 +261,8 @@ impl Peer {
                 let message = Control::Choke { ranges, retry_after_ms: STRANGER_RETRY_MS };
                 self.outbox.push_back(Output::Control { link, message });
             }
-            (Control::Request { .. } | Control::Prune { .. }, None) | (Control::Unknown, _) => {}
+            (Control::Request { .. } | Control::Prune { .. } | Control::Echo(_), None)
+            | (Control::Unknown, _) => {}
             (
                 Control::Join(_)
                 | Control::Welcome(_)
@@ -265,6 +276,7 @@ impl Peer {
                 | Control::Probe { .. }
                 | Control::Alive { .. }
                 | Control::Witness(_)
+                | Control::Capacity { .. }
                 | Control::Silent { .. },
                 _,
             ) => self.violation(link, "a message that a teammate does not send"),

@@ -3,6 +3,7 @@
 use super::{
     Peer, Seat,
     belief::{Culprit, Verdict},
+    echo::ECHO_EVERY,
 };
 use crate::{Instant, LinkId, Output, SlotSet, protect};
 use p2psp_wire::{Chunk, Control, Datagram, Manifest, Parity, Slot, StreamTime};
@@ -106,20 +107,23 @@ impl Peer {
         }
         let leaving = seat.team.slot_of_link(link).is_none();
         let sender = Sender { link, slot, leaving, links: seat.team.up().len() };
+        if slot.is_some() && !leaving {
+            let rng = &mut self.rng;
+            let echo = self.echoes.on_came(now, link, &datagrams, || rng.below(ECHO_EVERY) == 0);
+            self.outbox.extend(echo.map(|echo| Output::Control { link, message: Control::Echo(echo) }));
+        }
         let mut sorted = Sorted::default();
         for datagram in datagrams {
             let Some(right) = self.seat.as_ref().and_then(|seat| seat.right(sender, &datagram)) else {
                 self.stats.chunks_unexpected += 1;
                 continue;
             };
-            // A turn of parity is as much a sign of life as one of chunks: an origin may have several of them in a row.
-            if let (Right::Origin, false, false, Some(seat)) =
-                (right, leaving, matches!(datagram, Datagram::Chunk(_)), self.seat.as_mut())
-            {
-                seat.watch.on_chunk(now, datagram.origin());
-            }
             // The published rule is clocked by every reception, a late or second copy too.
             sorted.received += 1;
+            // Parity, and what was rebuilt before it came, are signs of life too; a leaver's last chunks are none.
+            if let (Right::Origin, false, Some(seat)) = (right, leaving, self.seat.as_mut()) {
+                seat.watch.on_chunk(now, datagram.origin());
+            }
             let is_fresh = match &datagram {
                 Datagram::Chunk(chunk) => self.on_chunk(now, sender, right, chunk, &mut sorted),
                 Datagram::Parity(parity) => self.on_parity(now, sender, right, parity, &mut sorted),

@@ -86,7 +86,7 @@ impl Splitter {
                 | Control::Witness(_),
                 None,
             )
-            | (Control::Unknown, _) => {}
+            | (Control::Capacity { .. } | Control::Unknown, _) => {}
             (
                 Control::Join(_)
                 | Control::Ready { .. }
@@ -98,6 +98,7 @@ impl Splitter {
                 | Control::Request { .. }
                 | Control::Prune { .. }
                 | Control::Probe { .. }
+                | Control::Echo(_)
                 | Control::Choke { .. },
                 _,
             ) => self.violation(now, link, "a message that has no place here"),

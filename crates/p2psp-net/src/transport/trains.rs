@@ -2,14 +2,14 @@
 //! other side of a link is still there. Knows nothing of QUIC but that its packets come over the same socket.
 
 use super::{SocketLost, TrainSent, Transport, link};
-use crate::{
-    pacer::PACKET_OVERHEAD_BYTES,
-    seal::{self, OVERHEAD_BYTES, Opened, Refused},
-};
+use crate::seal::{self, OVERHEAD_BYTES, Opened, Refused};
 use bytes::Bytes;
 use p2psp_core::{CloseCode, Input, Instant, LinkId};
 use p2psp_wire::Datagram;
 use std::task::{Context, Poll};
+
+/// What a sealed datagram costs on the wire beyond its UDP payload: UDP (8) and IPv6 (40).
+const PACKET_OVERHEAD_BYTES: usize = 8 + 40;
 
 /// Looks at the socket before the machine gets what they brought, so that the network does not keep it from its timers.
 const RECEIVES_PER_TURN: usize = 8;

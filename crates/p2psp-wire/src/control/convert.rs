@@ -1,8 +1,8 @@
 //! Between the protobuf types and the checked ones: every rule about a field's length and value stands here, once.
 
 use super::{
-    Control, Departure, DepartureReason, GoodbyeReason, Hello, Integrity, Join, Member, NumberRange, Refuse,
-    RefuseReason, RosterDelta, StreamHeader, Welcome, Witness,
+    Came, Control, Departure, DepartureReason, Echo, GoodbyeReason, Hello, Integrity, Join, Member,
+    NumberRange, Refuse, RefuseReason, RosterDelta, StreamHeader, Welcome, Witness,
 };
 use crate::{
     ChannelId, ChunkNumber, DecodeError, Epoch, Hash, PeerId, Slot, StreamTime,
@@ -73,6 +73,16 @@ impl From<&Control> for wire::Frame {
                 came: witness.bits().clone(),
                 copies_late: witness.copies_late(),
             })),
+            Control::Echo(echo) => Some(Kind::Echo(wire::Echo {
+                sent_us: echo.sent_us,
+                number: echo.came.map(|came| came.number.get()),
+                came_us: echo.came.map_or(0, |came| came.came_us),
+                received: echo.received,
+                parity_position: echo.came.and_then(|came| came.parity_position).map(u32::from),
+            })),
+            Control::Capacity { uplink_bits_per_s } => {
+                Some(Kind::Capacity(wire::Capacity { uplink_bits_per_s: *uplink_bits_per_s }))
+            }
             Control::Unknown => None,
         };
         Self { kind }
@@ -141,6 +151,22 @@ impl TryFrom<wire::Frame> for Control {
             }
             Some(Kind::Probe(wire::Probe { token })) => Self::Probe { token },
             Some(Kind::Alive(wire::Alive { token })) => Self::Alive { token },
+            Some(Kind::Echo(echo)) => {
+                let wire::Echo { sent_us, came_us, received, .. } = echo;
+                let position = echo.parity_position.map(u8::try_from).transpose();
+                let parity_position = position.map_err(|_| DecodeError::Invalid("echo.parity_position"))?;
+                let came = |value| {
+                    Ok::<_, DecodeError>(Came {
+                        number: number(value, "echo.number")?,
+                        parity_position,
+                        came_us,
+                    })
+                };
+                Self::Echo(Echo { sent_us, came: echo.number.map(came).transpose()?, received })
+            }
+            Some(Kind::Capacity(wire::Capacity { uplink_bits_per_s })) => {
+                Self::Capacity { uplink_bits_per_s }
+            }
             Some(Kind::Report(wire::Report { chunks_due, chunks_missing })) => {
                 if chunks_missing > chunks_due {
                     return Err(DecodeError::Invalid("report.chunks_missing"));

@@ -4,7 +4,7 @@
 pub struct Frame {
     #[prost(
         oneof = "frame::Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
     )]
     pub kind: ::core::option::Option<frame::Kind>,
 }
@@ -50,6 +50,10 @@ pub mod frame {
         Alive(super::Alive),
         #[prost(message, tag = "19")]
         Witness(super::Witness),
+        #[prost(message, tag = "20")]
+        Echo(super::Echo),
+        #[prost(message, tag = "21")]
+        Capacity(super::Capacity),
     }
 }
 /// Peer to splitter, first frame on that link: asks for a seat (R-JOIN-1).
@@ -291,6 +295,34 @@ pub struct Witness {
 pub struct Alive {
     #[prost(uint32, tag = "1")]
     pub token: u32,
+}
+/// Member to member, for one train in so many: when it came, so that its sender knows what its own uplink held it up
+/// (R-UPLINK-2).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Echo {
+    /// The sender's clock as it sends this: the low 32 bits of microseconds since any origin.
+    #[prost(fixed32, tag = "1")]
+    pub sent_us: u32,
+    /// A chunk that came on this link, or the first one of the generation of a parity chunk that did; absent where none is meant.
+    #[prost(uint64, optional, tag = "2")]
+    pub number: ::core::option::Option<u64>,
+    /// When it came, by the receiver's clock as the shortest way of its own echoes shows it (R-UPLINK-3), in the low 32 bits of
+    /// microseconds. Without `number` it means nothing.
+    #[prost(fixed32, tag = "3")]
+    pub came_us: u32,
+    /// Datagrams that have come on this link so far, modulo 2^32.
+    #[prost(uint32, tag = "4")]
+    pub received: u32,
+    /// The position of the parity chunk that is meant, at most 255; absent where it is a chunk.
+    #[prost(uint32, optional, tag = "5")]
+    pub parity_position: ::core::option::Option<u32>,
+}
+/// Peer to splitter: what I can relay (R-UPLINK-5).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Capacity {
+    /// Bits a second on the wire, headers included.
+    #[prost(uint64, tag = "1")]
+    pub uplink_bits_per_s: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -3,9 +3,10 @@
 
 use bytes::Bytes;
 use p2psp_wire::{
-    ChannelId, Chunk, ChunkHeader, ChunkNumber, Control, Datagram, DecodeError, Departure, DepartureReason,
-    Epoch, GoodbyeReason, Hash, Hello, Integrity, Join, Manifest, ManifestContents, Member, NumberRange,
-    Parity, PeerId, Refuse, RefuseReason, RosterDelta, Slot, StreamHeader, StreamTime, Welcome, Witness,
+    Came, ChannelId, Chunk, ChunkHeader, ChunkNumber, Control, Datagram, DecodeError, Departure,
+    DepartureReason, Echo, Epoch, GoodbyeReason, Hash, Hello, Integrity, Join, Manifest, ManifestContents,
+    Member, NumberRange, Parity, PeerId, Refuse, RefuseReason, RosterDelta, Slot, StreamHeader, StreamTime,
+    Welcome, Witness,
 };
 use serde_json::{Value, json};
 use std::{fmt, ops::Index};
@@ -251,6 +252,16 @@ pub(crate) fn control(value: &Value) -> Control {
         }
         "probe" => Control::Probe { token: number(&fields["token"]) },
         "alive" => Control::Alive { token: number(&fields["token"]) },
+        "echo" => Control::Echo(Echo {
+            sent_us: number(&fields["sent_us"]),
+            came: fields.get("number").map(|value| Came {
+                number: chunk_number(value),
+                parity_position: fields.get("parity_position").map(number),
+                came_us: number(&fields["came_us"]),
+            }),
+            received: number(&fields["received"]),
+        }),
+        "capacity" => Control::Capacity { uplink_bits_per_s: number(&fields["uplink_bits_per_s"]) },
         "complaint" => Control::Complaint {
             accused: slot(&fields["accused"]),
             number: chunk_number(&fields["number"]),

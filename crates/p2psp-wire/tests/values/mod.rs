@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use p2psp_wire::{
-    ChannelId, ChannelLink, ChunkNumber, Control, Departure, DepartureReason, Epoch, GoodbyeReason, Hash,
-    Hello, Integrity, Join, Member, NumberRange, PeerId, Refuse, RefuseReason, RosterDelta, Slot,
-    StreamHeader, StreamTime, Welcome, Witness,
+    Came, ChannelId, ChannelLink, ChunkNumber, Control, Departure, DepartureReason, Echo, Epoch,
+    GoodbyeReason, Hash, Hello, Integrity, Join, Member, NumberRange, PeerId, Refuse, RefuseReason,
+    RosterDelta, Slot, StreamHeader, StreamTime, Welcome, Witness,
     limits::{
         AGENT_BYTES_MAX, CANDIDATES_MAX, CHUNK_NUMBER_MAX, CONTENT_TYPE_BYTES_MAX, DETAIL_BYTES_MAX,
         RANGE_CHUNKS_MAX, RANGES_MAX, ROSTER_ENTRIES_MAX, SLOTS_MAX, STREAM_HEADER_BYTES_MAX, TEAM_SIZE_MAX,
@@ -66,6 +66,9 @@ pub(crate) fn control(size: Size) -> impl Strategy<Value = Control> {
         any::<u32>().prop_map(|token| Control::Probe { token }),
         any::<u32>().prop_map(|token| Control::Alive { token }),
         witness(size).prop_map(Control::Witness),
+        (any::<u32>(), option::of(came()), any::<u32>())
+            .prop_map(|(sent_us, came, received)| Control::Echo(Echo { sent_us, came, received })),
+        any::<u64>().prop_map(|uplink_bits_per_s| Control::Capacity { uplink_bits_per_s }),
         Just(Control::Unknown),
     ]
 }
@@ -109,6 +112,14 @@ fn welcome(size: Size) -> impl Strategy<Value = Welcome> {
         random_access: stream.3,
         members,
         integrity,
+    })
+}
+
+fn came() -> impl Strategy<Value = Came> {
+    (number(), option::of(any::<u8>()), any::<u32>()).prop_map(|(number, parity_position, came_us)| Came {
+        number,
+        parity_position,
+        came_us,
     })
 }
 

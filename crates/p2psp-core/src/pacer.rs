@@ -1,28 +1,25 @@
-//! The uplink that all links of a node share, as a token bucket over the core's time. Owns the arithmetic; knows no socket,
-//! clock or timer.
+//! The rate that all links of a node share, as a token bucket (R-UPLINK-1). Owns the arithmetic, for every host; knows no socket, clock
+//! or timer.
 //!
 //! One pacer for all links is what keeps a home uplink from bloating: 127 congestion controllers of 39 kb/s each learn
 //! nothing of it. A train goes out whole while any credit is left, so that the balance may fall below zero by one train; then
 //! nothing goes out until the debt is paid.
 
-use p2psp_core::Instant;
+use crate::Instant;
 use std::time::Duration;
-
-/// What a sealed datagram costs on the wire beyond its UDP payload: UDP (8) and IPv6 (40).
-pub(crate) const PACKET_OVERHEAD_BYTES: usize = 8 + 40;
 
 /// How much may go out at once after silence: this long at the full rate, which is what a router on the way may have to queue.
 /// At 100 Mb/s a turn of two chunks for 50 teammates leaves without another wake-up ...
 const BURST: Duration = Duration::from_millis(10);
-/// ... and never less than this: a dozen chunks, however slow the uplink.
-const BURST_BYTES_MIN: u64 = 16 * 1024;
+/// ... and never less than this: six chunks, which hold an uplink of 2 Mb/s up for 33 ms.
+const BURST_BYTES_MIN: u64 = 8 * 1024;
 
 /// Nanobits in a bit: the balance counts nanobits, so that `rate * elapsed nanoseconds` is exact.
 const SCALE: i128 = 1_000_000_000;
 
 /// A token bucket that may go into debt once.
 #[derive(Clone, Debug)]
-pub(crate) struct Pacer {
+pub struct Pacer {
     bits_per_s: i128,
     burst: i128,
     balance: i128,
@@ -30,29 +27,40 @@ pub(crate) struct Pacer {
 }
 
 impl Pacer {
-    /// A full bucket. A rate of zero is taken as one bit per second.
-    pub(crate) fn new(bits_per_s: u64, now: Instant) -> Self {
-        let bits_per_s = i128::from(bits_per_s.max(1));
+    /// A full bucket, for so many bits a second. A rate of zero is taken as one.
+    #[must_use]
+    pub fn new(bits_per_s: u64, now: Instant) -> Self {
+        let mut pacer = Self { bits_per_s: 1, burst: 0, balance: 0, updated: now };
+        pacer.set_rate(now, bits_per_s);
+        pacer.balance = pacer.burst;
+        pacer
+    }
+
+    /// Changes the rate. What is owed stays owed, and takes longer at a lower one.
+    pub fn set_rate(&mut self, now: Instant, bits_per_s: u64) {
+        self.refill(now);
+        self.bits_per_s = i128::from(bits_per_s.max(1));
         let burst_nanos = i128::try_from(BURST.as_nanos()).unwrap_or(i128::MAX);
-        let burst = (bits_per_s * burst_nanos).max(i128::from(BURST_BYTES_MIN) * 8 * SCALE);
-        Self { bits_per_s, burst, balance: burst, updated: now }
+        self.burst = (self.bits_per_s * burst_nanos).max(i128::from(BURST_BYTES_MIN) * 8 * SCALE);
+        self.balance = self.balance.min(self.burst);
     }
 
     /// Whether a train may go out.
-    pub(crate) fn is_open(&mut self, now: Instant) -> bool {
+    pub fn is_open(&mut self, now: Instant) -> bool {
         self.refill(now);
         self.balance >= 0
     }
 
     /// Takes what was sent. Says whether the uplink is spent now.
-    pub(crate) fn charge(&mut self, now: Instant, bytes: u64) -> bool {
+    pub fn charge(&mut self, now: Instant, bytes: u64) -> bool {
         self.refill(now);
         self.balance -= i128::from(bytes) * 8 * SCALE;
         self.balance < 0
     }
 
     /// When the debt is paid: not after the last update when there is none.
-    pub(crate) fn open_at(&self) -> Instant {
+    #[must_use]
+    pub fn open_at(&self) -> Instant {
         let debt = self.balance.min(0).unsigned_abs();
         let nanos = debt.div_ceil(self.bits_per_s.unsigned_abs());
         self.updated + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -137,5 +145,20 @@ mod tests {
         let at = pacer.open_at();
         assert!(!pacer.is_open(Instant::from_micros(1)));
         assert_eq!(pacer.open_at(), at);
+    }
+
+    /// A debt is one of bytes: at half the rate it takes twice as long, and a full bucket holds no more than the new rate's.
+    #[test]
+    fn a_debt_outlives_its_rate() {
+        let mut pacer = Pacer::new(8_000_000, Instant::ORIGIN);
+        assert!(pacer.charge(Instant::ORIGIN, 2 * BURST_BYTES_MIN + 10_000));
+        let owed = pacer.open_at().since(Instant::ORIGIN);
+        pacer.set_rate(Instant::ORIGIN, 4_000_000);
+        assert_eq!(pacer.open_at().since(Instant::ORIGIN), owed * 2);
+
+        let mut pacer = Pacer::new(1_000_000_000, Instant::ORIGIN);
+        pacer.set_rate(Instant::ORIGIN, 1_000_000);
+        assert!(!pacer.charge(Instant::ORIGIN, BURST_BYTES_MIN));
+        assert!(pacer.charge(Instant::ORIGIN, 1));
     }
 }
