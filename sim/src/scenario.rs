@@ -16,6 +16,7 @@ mod recovery;
 mod scale;
 mod silence;
 mod swarm;
+mod uplinks;
 
 use crate::Report;
 
@@ -201,6 +202,18 @@ pub const ALL: &[Scenario] = &[
         aliases: &[],
         about: "the dead are out of the roster within a second, the mute and far keep their seats",
         run: silence::silence,
+    },
+    Scenario {
+        name: "uplinks",
+        aliases: &[],
+        about: "a fifth of the uplinks carries half of the stream and nobody says so: no queue, no loss, smaller shares",
+        run: uplinks::uplinks,
+    },
+    Scenario {
+        name: "spent-uplinks",
+        aliases: &[],
+        about: "nobody has enough: the splitter sends the rest itself, within its limit, and takes no more than the team carries",
+        run: uplinks::spent_uplinks,
     },
     Scenario {
         name: "scale",

@@ -13,9 +13,11 @@ mod give;
 mod inputs;
 mod losses;
 mod members;
+mod own;
 mod probe;
 mod roster;
 mod schedule;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -34,6 +36,7 @@ use fairness::Fairness;
 use generation::Generations;
 use losses::Losses;
 use members::Members;
+use own::Own;
 use p2psp_wire::{
     ChunkNumber, Control, DepartureReason, GoodbyeReason, Manifest, PeerId, Slot, StreamHeader, StreamTime,
 };
@@ -78,6 +81,11 @@ pub struct Splitter {
     /// Manifests of the generations in the window, by first number.
     manifests: BTreeMap<ChunkNumber, Manifest>,
     server: Server,
+    own: Own,
+    /// When shares are looked at next.
+    balance_at: Instant,
+    /// Of the newest chunk.
+    payload_bytes: usize,
     next_number: ChunkNumber,
     random_access: VecDeque<(ChunkNumber, StreamTime)>,
     header: Option<StreamHeader>,
@@ -124,6 +132,9 @@ impl Splitter {
             fairness: Fairness::default(),
             manifests: BTreeMap::new(),
             server: Server::default(),
+            own: Own::default(),
+            balance_at: Instant::ORIGIN,
+            payload_bytes: 0,
             next_number: ChunkNumber::ZERO,
             random_access: VecDeque::new(),
             header: None,
@@ -162,6 +173,7 @@ impl Splitter {
         let number = self.next_number;
         self.next_number = number.next();
         let time = self.stream_time(now);
+        self.payload_bytes = payload.len();
         self.stats.chunks_in += 1;
         self.stats.bytes_in += payload.len() as u64;
         if random_access {
@@ -276,6 +288,8 @@ impl Splitter {
         let Some(slot) = self.members.slot_of_link(link) else { return };
         let Some(member) = self.members.unseat(now, slot) else { return };
         self.roster.on_left(now, slot, reason);
+        self.own.forget(link);
+        self.balance_at = Instant::ORIGIN;
         self.ready_untold.remove(&slot);
         self.losses.forget(slot);
         self.court.forget(slot);

@@ -62,6 +62,7 @@ const fn refusal(reason: RefuseReason) -> &'static str {
     match reason {
         RefuseReason::Banned => "this peer is banned; ask the channel's operator",
         RefuseReason::Closing => "the stream is about to end; try again when it is back",
+        RefuseReason::NoUplink => "the team's uplinks cannot carry one more viewer; it is tried again",
         RefuseReason::Revision => {
             "it speaks another version of the protocol; install the same version of p2psp on both sides"
         }

@@ -6,7 +6,7 @@ use p2psp_media::{
     testcard::{TestCard, TestCardConfig},
 };
 use p2psp_net::Identity;
-use p2psp_wire::limits;
+use p2psp_wire::{Slot, limits};
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -43,6 +43,9 @@ pub enum Integrity {
     None,
 }
 
+/// Most members of a team: one slot of it is the splitter's own (R-TURN-5).
+const TEAM_SIZE_MAX: u16 = Slot::SPLITTER.get();
+
 /// Settings of a splitter.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -69,6 +72,9 @@ pub struct Config {
     pub fairness: FairnessConfig,
     /// Most members. Default 128.
     pub team_size_max: u16,
+    /// Most copies of the stream that it sends beside its one, where the members' uplinks do not suffice. Who would need more gets
+    /// no seat. Default 3.
+    pub own_copies_max: u16,
     /// Most that it sends, all links together. Default 100 Mb/s.
     pub uplink_bits_per_s: u64,
     /// What happens when the source has ended for good. Default: exit.
@@ -84,7 +90,7 @@ pub struct Config {
 #[non_exhaustive]
 pub enum ConfigError {
     /// No member, or more than a team may have.
-    #[error("a team has 1 to {max} peers, not {0}", max = limits::TEAM_SIZE_MAX)]
+    #[error("a team has 1 to {max} peers, not {0}", max = TEAM_SIZE_MAX)]
     TeamSize(u16),
     /// Waiting for more members than the team takes.
     #[error("cannot wait for {wait_peers} peers in a team of at most {team_size_max}")]
@@ -136,6 +142,7 @@ impl Config {
             parity_chunks: None,
             fairness: FairnessConfig::new(),
             team_size_max: 128,
+            own_copies_max: 3,
             uplink_bits_per_s: 100_000_000,
             on_end: OnEnd::default(),
             wait_peers: 0,
@@ -167,7 +174,7 @@ impl Config {
     /// The first thing that does not fit.
     pub fn check(&self) -> Result<(), ConfigError> {
         let (team_size_max, wait_peers) = (self.team_size_max, self.wait_peers);
-        if !(1..=limits::TEAM_SIZE_MAX).contains(&team_size_max) {
+        if !(1..=TEAM_SIZE_MAX).contains(&team_size_max) {
             return Err(ConfigError::TeamSize(team_size_max));
         }
         if wait_peers > team_size_max {
@@ -232,8 +239,8 @@ mod tests {
     fn what_does_not_fit_is_told() {
         assert_eq!(config().check(), Ok(()));
         for (change, says) in [
-            ((|c| c.team_size_max = 0) as fn(&mut Config), "1 to 512"),
-            (|c| c.team_size_max = 513, "not 513"),
+            ((|c| c.team_size_max = 0) as fn(&mut Config), "1 to 511"),
+            (|c| c.team_size_max = 512, "not 512"),
             (|c| c.wait_peers = 129, "at most 128"),
             (|c| c.parity_chunks = Some(17), "0 to 16"),
             (|c| c.advertise = vec!["tv.example.org".to_owned()], "host:port"),

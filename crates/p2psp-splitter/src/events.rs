@@ -89,6 +89,9 @@ impl Events {
 const fn advice(reason: RefuseReason) -> &'static str {
     match reason {
         RefuseReason::TeamFull => ": the team is full; raise --team-size if the uplinks carry more",
+        RefuseReason::NoUplink => {
+            ": the members' uplinks carry no further one; let the splitter send more copies with --own-copies"
+        }
         RefuseReason::Revision => ": it speaks another version of the protocol",
         RefuseReason::WrongChannel => ": it asked for another channel",
         RefuseReason::Banned | RefuseReason::Closing | RefuseReason::Ticket | RefuseReason::Unspecified => "",

@@ -73,12 +73,14 @@ impl Running {
         let (peers, changed) = (Arc::new(Journal::new(started_unix_ms)), Arc::new(Notify::new()));
         let mut events = Events::new(team_sender, Arc::clone(&peers), Arc::clone(&changed));
         let (team_size_max, protection) = (config.team_size_max, config.protection());
+        let own_copies_max = config.own_copies_max;
         let fairness = config.fairness.clone();
         let (handle, driver) = node.start(
             move |now, clock| {
                 let epoch_unix_us = clock.origin_unix_us().saturating_add(now.as_micros());
                 let mut splitter_config = SplitterConfig::new(channel, epoch, epoch_unix_us);
                 splitter_config.team_size_max = team_size_max;
+                splitter_config.own_copies_max = own_copies_max;
                 splitter_config.protection = protection;
                 splitter_config.fairness = fairness;
                 Splitter::new(splitter_config, now)

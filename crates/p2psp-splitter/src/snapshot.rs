@@ -77,6 +77,12 @@ pub struct Snapshot {
     pub reported_missing_chunks_total: u64,
     /// Complaints about members that sent what no manifest lists.
     pub complaints_total: u64,
+    /// Turns that the splitter sent to every member itself, because the members' uplinks do not suffice.
+    pub own_turns_total: u64,
+    /// Of a thousand turns, how many are such ones at present.
+    pub own_share_per_mille: u16,
+    /// Of a thousand turns, how many are more than anybody is known to carry at present.
+    pub lacking_per_mille: u16,
     /// Members expelled.
     pub expulsions_total: u64,
     /// Of these, those that took turns and did not pass them on.
@@ -208,6 +214,9 @@ impl Snapshot {
             reported_lost_chunks_total: 0,
             reported_missing_chunks_total: 0,
             complaints_total: 0,
+            own_turns_total: 0,
+            own_share_per_mille: 0,
+            lacking_per_mille: 0,
             expulsions_total: 0,
             free_riders_total: 0,
             rests_total: 0,
@@ -257,6 +266,9 @@ impl Snapshot {
             reported_lost_chunks_total: stats.chunks_reported_lost,
             reported_missing_chunks_total: stats.chunks_reported_missing,
             complaints_total: stats.complaints,
+            own_turns_total: stats.own_turns,
+            own_share_per_mille: stats.own_share_per_mille,
+            lacking_per_mille: stats.lacking_per_mille,
             expulsions_total: stats.expulsions,
             free_riders_total: stats.free_riders,
             rests_total: stats.rested,

@@ -212,6 +212,8 @@ pub enum RefuseReason {
     Banned,
     /// The splitter is shutting down.
     Closing,
+    /// The members' uplinks, and the splitter's own, cannot carry one more.
+    NoUplink,
     /// The splitter speaks another revision.
     Revision,
     /// The team has no free seat.

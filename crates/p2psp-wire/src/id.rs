@@ -122,6 +122,8 @@ pub struct Slot(u16);
 impl Slot {
     /// The lowest seat.
     pub const FIRST: Self = Self(0);
+    /// The splitter's own: the origin of chunks that it sends to every member itself (R-TURN-5). No member sits there.
+    pub const SPLITTER: Self = Self(TEAM_SIZE_MAX - 1);
 
     /// # Errors
     ///

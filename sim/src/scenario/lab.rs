@@ -55,16 +55,20 @@ pub(super) struct Lab {
 impl Setup {
     /// Starts everybody and runs up to the instant before the first chunk. `tune` is given each peer's index.
     pub(super) fn build(self, tune: impl Fn(usize, &mut PeerConfig)) -> Lab {
-        self.build_all(tune, |_, _, _| ())
+        let uplink = self.uplink;
+        self.build_uplinks(|_| uplink, tune, |_, _, _| ())
     }
 
     /// The same; `arrange` is shown each new peer with those before it, at the moment of its start.
     pub(super) fn build_with(self, arrange: impl FnMut(&mut World, &[NodeId], NodeId)) -> Lab {
-        self.build_all(|_, _| (), arrange)
+        let uplink = self.uplink;
+        self.build_uplinks(|_| uplink, |_, _| (), arrange)
     }
 
-    fn build_all(
+    /// The same; `uplink` gives each peer's bits a second, by its index.
+    pub(super) fn build_uplinks(
         self,
+        uplink: impl Fn(usize) -> Option<u64>,
         tune: impl Fn(usize, &mut PeerConfig),
         mut arrange: impl FnMut(&mut World, &[NodeId], NodeId),
     ) -> Lab {
@@ -75,7 +79,7 @@ impl Setup {
         let team = world.add_team(stream, None, |config| config.team_size_max = 256);
         let mut peers = Vec::new();
         for index in 0..self.peers {
-            let peer = world.add_peer(team, self.uplink, |config| tune(index, config));
+            let peer = world.add_peer(team, uplink(index), |config| tune(index, config));
             arrange(&mut world, &peers, peer);
             peers.push(peer);
             world.run_for(JOIN_SPACING);

@@ -77,7 +77,7 @@ fn unknown_names_are_errors_with_a_suggestion() {
         (&[], &["peer", "--uplnk", "5M"], &["--uplnk", "--uplink"]),
         (&[], &["splitter", "--input", "srt://somewhere:1"], &["input", "srt://"]),
         (&[], &["splitter", "--input", "udp://nowhere"], &["input", "127.0.0.1:8001"]),
-        (&[], &["splitter", "--team-size", "513"], &["team_size", "1 to 512"]),
+        (&[], &["splitter", "--team-size", "512"], &["team_size", "1 to 511"]),
         (&[], &["splitter", "--parity", "17"], &["parity", "0 to 16"]),
         (&[], &["splitter", "--integrity", "some"], &["--integrity", "manifest, signature, none"]),
         (

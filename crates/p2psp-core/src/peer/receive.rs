@@ -17,6 +17,8 @@ const SHUNNED_MAX: usize = 512;
 enum Right {
     /// From the splitter, in a turn of this member's own.
     Turn,
+    /// From the splitter, which is its origin itself (R-TURN-5).
+    Splitter,
     /// From its origin.
     Origin,
     /// From a teammate that was asked for its origin.
@@ -68,7 +70,8 @@ impl Seat {
             return Some(Right::Pull);
         }
         match sender.slot {
-            None => (origin == self.welcome.slot).then_some(Right::Turn),
+            None if origin == self.welcome.slot => Some(Right::Turn),
+            None => (origin == Slot::SPLITTER).then_some(Right::Splitter),
             Some(slot) if slot == origin => Some(Right::Origin),
             Some(slot) => self.routes.expects(origin, slot).then_some(Right::Proxy),
         }
@@ -132,7 +135,7 @@ impl Peer {
             match right {
                 Right::Turn if is_fresh => sorted.turn.push(datagram),
                 Right::Origin if is_fresh => sorted.first_hand.push(datagram),
-                Right::Turn | Right::Origin | Right::Proxy | Right::Pull => {}
+                Right::Turn | Right::Splitter | Right::Origin | Right::Proxy | Right::Pull => {}
             }
         }
         self.pass_on(now, sender, sorted);
@@ -193,7 +196,7 @@ impl Peer {
         let Some(seat) = &mut self.seat else { return false };
         let (number, origin) = (chunk.number(), chunk.header().origin);
         match (right, sender.slot) {
-            (Right::Turn, _) => seat.on_turn_number(now, chunk),
+            (Right::Turn | Right::Splitter, _) => seat.on_turn_number(now, chunk),
             // Who leaves may come back at once: it would be two that agree.
             (Right::Origin | Right::Proxy, Some(from)) if !sender.leaving => {
                 seat.edge.on_shown(now, from, number);
@@ -205,7 +208,7 @@ impl Peer {
         }
         // A proxy does the part of an origin that has a link here, and not the origin.
         let is_done = match right {
-            Right::Turn | Right::Origin => true,
+            Right::Turn | Right::Splitter | Right::Origin => true,
             Right::Proxy => seat.team.link(origin).is_none(),
             Right::Pull => false,
         };
@@ -218,7 +221,9 @@ impl Peer {
             return false;
         }
         // No member's word moves the window further than that: the honest ones' chunks must not fall out of it.
-        if right != Right::Turn && number.since(seat.edge.number()) > seat.window.span() / 2 {
+        if !matches!(right, Right::Turn | Right::Splitter)
+            && number.since(seat.edge.number()) > seat.window.span() / 2
+        {
             self.stats.chunks_unexpected += 1;
             return false;
         }
@@ -268,11 +273,11 @@ impl Peer {
         let now_us = self.config.origin_unix_us.saturating_add(now.as_micros());
         self.delays.record(Duration::from_micros(now_us.saturating_sub(sent_us)));
         // A leaver's last chunks say nothing about who is silent.
-        if right != Right::Turn && !sender.leaving {
+        if !matches!(right, Right::Turn | Right::Splitter) && !sender.leaving {
             seat.watch.on_chunk(now, origin);
             seat.routes.on_heard(origin);
         }
-        if right == Right::Turn {
+        if matches!(right, Right::Turn | Right::Splitter) {
             self.stats.chunks_from_splitter += 1;
         } else {
             self.stats.chunks_from_teammates += 1;
@@ -290,7 +295,9 @@ impl Peer {
         sorted: &mut Sorted,
     ) -> bool {
         let Some(seat) = &mut self.seat else { return false };
-        if right != Right::Turn && parity.first().since(seat.edge.number()) > seat.window.span() / 2 {
+        if !matches!(right, Right::Turn | Right::Splitter)
+            && parity.first().since(seat.edge.number()) > seat.window.span() / 2
+        {
             self.stats.chunks_unexpected += 1;
             return false;
         }

@@ -6,4 +6,5 @@ mod hostile;
 mod life;
 mod recovery;
 mod routes;
+mod shares;
 mod silence;

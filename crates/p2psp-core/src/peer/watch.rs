@@ -8,6 +8,10 @@ use std::time::Duration;
 const WATCH_SPAN: Duration = Duration::from_millis(100);
 /// Silence shorter than this is jitter.
 const SILENCE_MIN: Duration = Duration::from_millis(300);
+/// Chunks closer together than this are of one turn.
+const TURN_GAP: Duration = Duration::from_millis(5);
+/// A longer gap than this between turns is no measure of the next one.
+const GAP_MAX: Duration = Duration::from_secs(2);
 /// Rounds taken as this long until two own turns have shown it.
 const ROUND_DEFAULT: Duration = Duration::from_secs(1);
 
@@ -25,6 +29,8 @@ pub(super) struct Watch {
 #[derive(Clone, Copy, Debug)]
 struct Heard {
     at: Instant,
+    /// Between its turns: who owns few is heard rarely.
+    gap: Duration,
     reported: bool,
 }
 
@@ -53,7 +59,15 @@ impl Watch {
             self.heard.resize(origin.index() + 1, None);
         }
         if let Some(heard) = self.heard.get_mut(origin.index()) {
-            *heard = Some(Heard { at: now, reported: false });
+            // Chunks of one turn come together.
+            let gap = match *heard {
+                Some(Heard { at, gap, .. }) if now.since(at) >= TURN_GAP => {
+                    (gap * 3 + now.since(at).min(GAP_MAX)) / 4
+                }
+                Some(Heard { gap, .. }) => gap,
+                None => Duration::ZERO,
+            };
+            *heard = Some(Heard { at: now, gap, reported: false });
         }
     }
 
@@ -81,6 +95,11 @@ impl Watch {
         (self.round * 5 / 2).max(SILENCE_MIN)
     }
 
+    /// The same with one origin: its turns may be rarer than a round.
+    fn patience_with(&self, heard: Option<Heard>) -> Duration {
+        self.patience().max(heard.map_or(Duration::ZERO, |heard| heard.gap * 5 / 2))
+    }
+
     /// Whether it is time to look.
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
         let due = self.look_at <= now;
@@ -103,7 +122,7 @@ impl Watch {
     /// Whether nothing of this origin came for as long as two turns take; `since` stands in for an origin never heard.
     pub(super) fn is_silent(&self, now: Instant, origin: Slot, since: Instant) -> bool {
         let heard = self.heard.get(origin.index()).copied().flatten();
-        now.since(heard.map_or(since, |heard| heard.at)) > self.patience()
+        now.since(heard.map_or(since, |heard| heard.at)) > self.patience_with(heard)
     }
 
     /// Whether this origin's last turn came when it was due: its link works now, as far as can be known.
@@ -119,7 +138,7 @@ impl Watch {
         for (index, heard) in self.heard.iter_mut().enumerate() {
             if let Some(heard) = heard
                 && !heard.reported
-                && now.since(heard.at) > patience
+                && now.since(heard.at) > patience.max(heard.gap * 5 / 2)
             {
                 heard.reported = true;
                 silent.extend(u16::try_from(index).ok().and_then(|index| Slot::new(index).ok()));

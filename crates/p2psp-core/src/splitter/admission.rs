@@ -1,13 +1,22 @@
 //! Who gets a seat (R-JOIN-1, R-JOIN-4): checks in the order of their cost, before any state is kept.
 
 use super::SplitterConfig;
-use p2psp_wire::{Join, PROTOCOL_REVISION, Refuse, RefuseReason, limits::CANDIDATES_MAX};
+use p2psp_wire::{Join, PROTOCOL_REVISION, Refuse, RefuseReason, Slot, limits::CANDIDATES_MAX};
 use std::net::{IpAddr, SocketAddr};
 
 /// When a refused joiner may come back to a full team.
 const FULL_RETRY_MS: u32 = 5_000;
 /// When a refused joiner may come back to a splitter that shuts down: another may have taken over.
 const CLOSING_RETRY_MS: u32 = 2_000;
+
+/// When a refused joiner may come back to a team whose uplinks are spent.
+const NO_UPLINK_RETRY_MS: u32 = 10_000;
+
+/// The answer where the team's uplinks carry no more (R-TURN-6).
+pub(super) fn no_uplink() -> Refuse {
+    let detail = "what the members can send and the splitter may add carries no further viewer; wait until some leave or others with more upload come".into();
+    Refuse { reason: RefuseReason::NoUplink, detail, retry_after_ms: NO_UPLINK_RETRY_MS }
+}
 
 /// Why this join gets no seat, if it gets none. `members` counts those that would remain beside the joiner.
 pub(super) fn refusal(config: &SplitterConfig, join: &Join, members: usize, closing: bool) -> Option<Refuse> {
@@ -22,7 +31,8 @@ pub(super) fn refusal(config: &SplitterConfig, join: &Join, members: usize, clos
     if closing {
         return refuse(RefuseReason::Closing, "the splitter is shutting down".into(), CLOSING_RETRY_MS);
     }
-    if members >= usize::from(config.team_size_max) {
+    // One slot is the splitter's own (R-TURN-5).
+    if members >= usize::from(config.team_size_max).min(Slot::SPLITTER.index()) {
         let detail = format!("the team is full ({} members)", config.team_size_max);
         return refuse(RefuseReason::TeamFull, detail, FULL_RETRY_MS);
     }

@@ -22,6 +22,9 @@ pub struct SplitterConfig {
     pub window_chunks: u32,
     /// How members that do not do their share are dealt with.
     pub fairness: FairnessConfig,
+    /// How many copies of the stream the splitter may upload beside its one, where the members' uplinks do not suffice (R-TURN-5).
+    /// Nobody is admitted who would need more (R-TURN-6).
+    pub own_copies_max: u16,
     /// How chunks are signed and what redundancy goes with them; `None` sends them bare, for laboratories.
     pub protection: Option<Protection>,
 }
@@ -67,6 +70,7 @@ impl SplitterConfig {
             turn_span: Duration::from_millis(4),
             window_chunks: 4096,
             fairness: FairnessConfig::new(),
+            own_copies_max: 3,
             protection: None,
         }
     }
@@ -140,6 +144,12 @@ pub struct SplitterStats {
     pub chunks_sent: u64,
     /// Datagram bytes sent in turns.
     pub bytes_sent: u64,
+    /// Turns that the splitter sent to everybody itself.
+    pub own_turns: u64,
+    /// Of a thousand turns, how many are the splitter's own at present.
+    pub own_share_per_mille: u16,
+    /// Of a thousand turns, how many nobody's uplink is known to carry at present.
+    pub lacking_per_mille: u16,
     /// Turns sent.
     pub turns_sent: u64,
     /// Parity chunks sent.

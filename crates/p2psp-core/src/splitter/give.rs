@@ -21,6 +21,14 @@ impl Splitter {
                 return Some(train);
             }
         }
+        while let Some((link, datagrams)) = self.own.poll() {
+            let slot = self.members.slot_of_link(link);
+            // A copy for a link that takes none now is left to parity and pulls.
+            if slot.and_then(|slot| self.members.get(slot)).is_some_and(|member| !member.blocked) {
+                self.count_sent(&datagrams);
+                return Some(Output::Train { link, datagrams });
+            }
+        }
         let shelf = Held { window: &self.window, manifests: &self.manifests };
         let (link, datagrams) = self.server.poll(&shelf)?;
         self.stats.chunks_served += chunks_in(&datagrams);
@@ -30,6 +38,7 @@ impl Splitter {
     /// Whether anything is still to go out in turns.
     pub(super) fn owes(&self) -> bool {
         self.turns.is_waiting()
+            || !self.own.is_idle()
             || self.generations.as_ref().is_some_and(|open| open.is_owing() || open.deadline().is_some())
     }
 
@@ -47,9 +56,18 @@ impl Splitter {
     /// Takes the next turn from the queue: what a closed generation owes goes first, because it is older. `Some(None)` when there
     /// was one, but nobody to take it.
     fn next_turn(&mut self, now: Instant) -> Option<Option<Output<SplitterEvent>>> {
-        let owed = self.generations.as_mut().map(|open| open.pop(self.turns.chunks())).unwrap_or_default();
-        let drafts = if owed.is_empty() { self.turns.pop()? } else { Vec::new() };
+        if !self.turns.is_waiting() && !self.generations.as_ref().is_some_and(Generations::is_owing) {
+            return None;
+        }
+        self.rebalance(now);
         let origin = self.schedule.next(now, &mut self.members);
+        let capacity = origin.and_then(|slot| self.members.get(slot)).and_then(|member| member.capacity);
+        let (whole, most) = (self.turns.chunks(), self.turn_chunks_max(capacity).max(1));
+        let owed = self.generations.as_mut().map(|open| open.pop(whole.min(most))).unwrap_or_default();
+        let drafts = if owed.is_empty() { self.turns.pop_at_most(most)? } else { Vec::new() };
+        if let Some(member) = origin.filter(|_| most < whole).and_then(|slot| self.members.get_mut(slot)) {
+            self.schedule.refund(member, most, whole);
+        }
         // A chunk without an origin is still kept for the first joiner's pull; its slot then means nothing.
         let slot = origin.unwrap_or(Slot::FIRST);
         let datagrams: Vec<Datagram> = if owed.is_empty() {
@@ -57,12 +75,29 @@ impl Splitter {
         } else {
             owed.into_iter().filter_map(|owed| self.settle(owed, slot)).collect()
         };
+        if origin == Some(Slot::SPLITTER) {
+            self.stats.own_turns += 1;
+            let links = self.members.iter().map(|(_, member)| member.link).collect();
+            self.stats.chunks_overflowed += self.own.push(datagrams.into(), links);
+            return Some(None);
+        }
         let Some(member) = origin.and_then(|slot| self.members.get(slot)) else {
             self.stats.chunks_unsent += drafts.len() as u64;
             return Some(None);
         };
+        let link = member.link;
         self.stats.turns_sent += 1;
-        for datagram in &datagrams {
+        self.count_sent(&datagrams);
+        if let (Some(origin), Some(Datagram::Chunk(first))) = (origin, datagrams.first())
+            && self.generations.is_some()
+        {
+            self.fairness.on_turn(now, origin, first.number(), datagrams.len());
+        }
+        Some(Some(Output::Train { link, datagrams: datagrams.into() }))
+    }
+
+    fn count_sent(&mut self, datagrams: &[Datagram]) {
+        for datagram in datagrams {
             self.stats.bytes_sent += datagram.bytes().len() as u64;
             match datagram {
                 Datagram::Chunk(_) => self.stats.chunks_sent += 1,
@@ -70,13 +105,6 @@ impl Splitter {
                 Datagram::Manifest(_) => self.stats.manifests_sent += 1,
             }
         }
-        let link = member.link;
-        if let (Some(origin), Some(Datagram::Chunk(first))) = (origin, datagrams.first())
-            && self.generations.is_some()
-        {
-            self.fairness.on_turn(now, origin, first.number(), datagrams.len());
-        }
-        Some(Some(Output::Train { link, datagrams: datagrams.into() }))
     }
 
     /// Lays a chunk out as it will travel, and keeps it. Drafts were checked when they came in, so that none is lost here.

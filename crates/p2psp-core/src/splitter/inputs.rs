@@ -75,6 +75,9 @@ impl Splitter {
                 }
             }
             (Control::Alive { token }, Some(slot)) => self.probes.on_alive(now, slot, token),
+            (Control::Capacity { uplink_bits_per_s }, Some(slot)) => {
+                self.on_capacity(slot, uplink_bits_per_s);
+            }
             // Goodbyes and reports may cross with the splitter's own goodbye.
             (
                 Control::Goodbye(_)
@@ -83,10 +86,11 @@ impl Splitter {
                 | Control::Report { .. }
                 | Control::Complaint { .. }
                 | Control::Alive { .. }
-                | Control::Witness(_),
+                | Control::Witness(_)
+                | Control::Capacity { .. },
                 None,
             )
-            | (Control::Capacity { .. } | Control::Unknown, _) => {}
+            | (Control::Unknown, _) => {}
             (
                 Control::Join(_)
                 | Control::Ready { .. }
@@ -119,6 +123,9 @@ impl Splitter {
             let refuse = Refuse { reason: RefuseReason::Banned, detail, retry_after_ms };
             return self.refuse(peer, link, refuse);
         }
+        if before.is_none() && self.lacks_uplink(join.eco) {
+            return self.refuse(peer, link, admission::no_uplink());
+        }
         // The same identity again: its old link is dead, or it lost track. The new one replaces it (R-JOIN-6).
         if let Some(old) = before.and_then(|slot| self.members.get(slot)).map(|member| member.link) {
             self.depart(now, old, DepartureReason::Crashed);
@@ -130,9 +137,12 @@ impl Splitter {
             candidates: admission::candidates(remote, &join.candidates),
             ready: false,
             blocked: false,
+            eco: join.eco,
+            capacity: None,
             weight: if join.eco { 0 } else { WEIGHT_DEFAULT },
             due: 0,
             served: 0,
+            eased_until: now,
             doubts: SlotSet::EMPTY,
             doubted_since: now,
             silenced_until: now,
@@ -226,6 +236,7 @@ impl Splitter {
     fn admit(&mut self, now: Instant, slot: Slot, teammates: u16) {
         let Some(member) = self.members.get_mut(slot) else { return };
         if !member.ready {
+            self.balance_at = Instant::ORIGIN;
             member.ready = true;
             self.fairness.admit(now, slot, member.peer, &self.config.fairness);
             self.schedule.admit(member);
@@ -249,7 +260,10 @@ impl Splitter {
         let quorum = if ready <= 3 { 1 } else { (ready / 4).max(2) };
         let mut room = self.silence_room(now);
         for origin in origins.iter().filter(|origin| **origin != reporter) {
-            let Some(member) = self.members.get_mut(*origin) else { continue };
+            let Some(member) = self.members.get_mut(*origin).filter(|member| member.eased_until <= now)
+            else {
+                continue;
+            };
             if now.since(member.doubted_since) > DOUBT_SPAN {
                 member.doubts = SlotSet::EMPTY;
                 member.doubted_since = now;

@@ -2,14 +2,14 @@
 //! chunks and batched departures of its last holder cannot be taken for the next one's.
 
 use crate::{Instant, LinkId, SlotSet};
-use p2psp_wire::{Member as RosterMember, PeerId, Slot, limits::TEAM_SIZE_MAX};
+use p2psp_wire::{Member as RosterMember, PeerId, Slot};
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 /// How long a freed seat stays empty where others are free: longer than any chunk lives.
 const SEAT_COOLING: Duration = Duration::from_secs(10);
 
 /// A member's weight unless measured otherwise.
-pub(super) const WEIGHT_DEFAULT: u32 = 16;
+pub(super) const WEIGHT_DEFAULT: u32 = 256;
 
 /// One seat's holder.
 #[derive(Debug)]
@@ -21,12 +21,18 @@ pub(super) struct Member {
     pub(super) ready: bool,
     /// The link's queue is full.
     pub(super) blocked: bool,
+    /// It wants no turns.
+    pub(super) eco: bool,
+    /// Bits a second that it says it can relay, once it does.
+    pub(super) capacity: Option<u64>,
     /// Share of turns; 0 for a member that only receives.
     pub(super) weight: u32,
     /// When its next turn is due, in the schedule's virtual time.
     pub(super) due: u64,
     /// Which of all turns was its last; among equals, who waited longest comes first.
     pub(super) served: u64,
+    /// Until then its turns are rarer than its teammates expect, and they report silence.
+    pub(super) eased_until: Instant,
     /// Teammates that report silence, and since when.
     pub(super) doubts: SlotSet,
     pub(super) doubted_since: Instant,
@@ -92,7 +98,7 @@ impl Members {
     pub(super) fn seat(&mut self, now: Instant, member: Member) -> Option<Slot> {
         let free = |index: &usize| self.seats.get(*index).is_none_or(Option::is_none);
         let cool = |index: &usize| self.cooling.get(*index).copied().unwrap_or_default().max(now);
-        let index = (0..usize::from(TEAM_SIZE_MAX)).filter(free).min_by_key(cool)?;
+        let index = (0..Slot::SPLITTER.index()).filter(free).min_by_key(cool)?;
         let slot = slot(index)?;
         self.by_peer.insert(member.peer, slot);
         self.by_link.insert(member.link, slot);

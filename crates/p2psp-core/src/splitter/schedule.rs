@@ -7,13 +7,21 @@ use crate::Instant;
 use p2psp_wire::Slot;
 
 /// Virtual time of one turn at weight 1.
-const STRIDE: u64 = 1 << 20;
+const STRIDE: u64 = 1 << 28;
 
 /// The schedule's virtual clock.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     virtual_now: u64,
     turns: u64,
+    own: OwnTurns,
+}
+
+/// The splitter as one of those that turns are given to (R-TURN-5).
+#[derive(Debug, Default)]
+struct OwnTurns {
+    weight: u32,
+    due: u64,
 }
 
 impl Schedule {
@@ -24,12 +32,44 @@ impl Schedule {
             self.virtual_now + (stride(member.weight) / 2).saturating_sub(stride(WEIGHT_DEFAULT) / 2);
     }
 
-    /// Who gets the next turn; `None` when nobody takes turns.
+    /// Changes a member's share; its next turn moves with it.
+    pub(super) fn reweigh(&self, member: &mut Member, weight: u32) {
+        if member.weight == 0 {
+            member.weight = weight;
+            self.admit(member);
+        } else if weight > 0 {
+            let last = member.due.saturating_sub(stride(member.weight));
+            member.due = last + stride(weight);
+        }
+        member.weight = weight;
+    }
+
+    /// Changes the splitter's own share.
+    pub(super) fn reweigh_own(&mut self, weight: u32) {
+        let OwnTurns { weight: before, due } = self.own;
+        let last = if before == 0 { self.virtual_now } else { due.saturating_sub(stride(before)) };
+        self.own = OwnTurns { weight, due: last + stride(weight) };
+    }
+
+    /// Of the turn just given only `given` chunks of `whole` were taken: the next one comes sooner by as much.
+    pub(super) fn refund(&self, member: &mut Member, given: u64, whole: u64) {
+        let back = stride(member.weight) / whole.max(1) * whole.saturating_sub(given);
+        member.due = member.due.saturating_sub(back);
+    }
+
+    /// Who gets the next turn: a member, or [`Slot::SPLITTER`] itself; `None` when nobody takes turns.
     pub(super) fn next(&mut self, now: Instant, members: &mut Members) -> Option<Slot> {
-        let (slot, member) = members
+        let next = members
             .iter_mut()
             .filter(|(_, member)| member.takes_turns(now))
-            .min_by_key(|(slot, member)| (member.due, member.served, *slot))?;
+            .min_by_key(|(slot, member)| (member.due, member.served, *slot));
+        let is_own = self.own.weight > 0 && next.as_ref().is_none_or(|(_, member)| self.own.due < member.due);
+        if is_own {
+            self.virtual_now = self.own.due.max(self.virtual_now);
+            self.own.due = self.virtual_now + stride(self.own.weight);
+            return Some(Slot::SPLITTER);
+        }
+        let (slot, member) = next?;
         // Who was blocked for a while does not get the missed turns on top.
         self.virtual_now = member.due.max(self.virtual_now);
         member.due = self.virtual_now + stride(member.weight);
@@ -58,9 +98,12 @@ mod tests {
             candidates: Vec::new(),
             ready: true,
             blocked: false,
+            eco: weight == 0,
+            capacity: None,
             weight,
             due: 0,
             served: 0,
+            eased_until: Instant::ORIGIN,
             doubts: SlotSet::EMPTY,
             doubted_since: Instant::ORIGIN,
             silenced_until: Instant::ORIGIN,

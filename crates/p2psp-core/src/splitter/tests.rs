@@ -8,7 +8,7 @@ use crate::{CloseCode, Input, Instant, LinkDown, LinkId, Machine, Output, serve:
 use bytes::Bytes;
 use p2psp_wire::{
     ChannelId, ChunkNumber, Control, Epoch, Join, NumberRange, PROTOCOL_REVISION, PeerId, RefuseReason, Slot,
-    limits::{PAYLOAD_BYTES_MAX, TEAM_SIZE_MAX},
+    limits::PAYLOAD_BYTES_MAX,
 };
 use std::time::Duration;
 
@@ -125,7 +125,7 @@ fn refusals_name_their_reason() {
 #[test]
 fn a_rejoin_loop_goes_round_the_seats() {
     let mut desk = Desk::new();
-    let seats = u32::from(TEAM_SIZE_MAX);
+    let seats = u32::from(Slot::SPLITTER.get());
     for n in 0..3 * seats {
         let (link, peer, remote) = (LinkId(n), PeerId::new([5; 32]), ([10, 0, 0, 9], 4480).into());
         desk.input(Input::LinkUp { link, peer, remote, dialed: false });
@@ -143,7 +143,7 @@ fn a_rejoin_loop_goes_round_the_seats() {
     desk.newcomer(9_000);
     assert_eq!(
         desk.splitter.roster().map(|(slot, _)| slot.get()).collect::<Vec<_>>(),
-        [0, TEAM_SIZE_MAX - 1]
+        [0, Slot::SPLITTER.get() - 1]
     );
 }
 

@@ -94,9 +94,15 @@ impl Turns {
         self.waiting.pop_front().map_or(0, |stale| stale.len() as u64)
     }
 
-    /// The next turn to give out.
-    pub(super) fn pop(&mut self) -> Option<Vec<Draft>> {
-        self.waiting.pop_front()
+    /// The next turn to give out, or its first `chunks_max` chunks; the rest is the next one.
+    pub(super) fn pop_at_most(&mut self, chunks_max: u64) -> Option<Vec<Draft>> {
+        let mut turn = self.waiting.pop_front()?;
+        let taken = usize::try_from(chunks_max.max(1)).unwrap_or(usize::MAX);
+        if turn.len() > taken {
+            let rest = turn.split_off(taken);
+            self.waiting.push_front(rest);
+        }
+        Some(turn)
     }
 
     /// Whether turns wait to be given out.
@@ -158,9 +164,9 @@ mod tests {
         turns.push(now, draft(0));
         assert_eq!(turns.deadline(), Some(now + Duration::from_millis(8)));
         turns.on_tick(now + Duration::from_millis(7));
-        assert!(turns.pop().is_none());
+        assert!(turns.pop_at_most(u64::MAX).is_none());
         turns.on_tick(now + Duration::from_millis(8));
-        assert_eq!(turns.pop().map(|turn| turn.len()), Some(1));
+        assert_eq!(turns.pop_at_most(u64::MAX).map(|turn| turn.len()), Some(1));
     }
 
     /// One turn more than may wait drops the oldest, and says so.
@@ -171,6 +177,6 @@ mod tests {
             assert_eq!(turns.push(Instant::ORIGIN, draft(n)), 0);
         }
         assert_eq!(turns.push(Instant::ORIGIN, draft(9999)), 1);
-        assert_eq!(turns.pop().unwrap()[0].number.get(), 1);
+        assert_eq!(turns.pop_at_most(u64::MAX).unwrap()[0].number.get(), 1);
     }
 }

@@ -304,7 +304,7 @@ macro_rules! reasons {
         }
     };
 }
-reasons!(RefuseReason { Banned, Closing, Revision, TeamFull, Ticket, WrongChannel, Unspecified });
+reasons!(RefuseReason { Banned, Closing, NoUplink, Revision, TeamFull, Ticket, WrongChannel, Unspecified });
 reasons!(DepartureReason { Crashed, Expelled, Goodbye, Unspecified });
 reasons!(Integrity { Manifest, None, Signature, Unspecified });
 reasons!(GoodbyeReason { Expelled, Leaving, StreamEnded, Unspecified });

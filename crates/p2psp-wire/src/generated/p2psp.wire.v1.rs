@@ -369,6 +369,7 @@ pub enum RefuseReason {
     Ticket = 4,
     Banned = 5,
     Closing = 6,
+    NoUplink = 7,
 }
 impl RefuseReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -384,6 +385,7 @@ impl RefuseReason {
             Self::Ticket => "REFUSE_REASON_TICKET",
             Self::Banned => "REFUSE_REASON_BANNED",
             Self::Closing => "REFUSE_REASON_CLOSING",
+            Self::NoUplink => "REFUSE_REASON_NO_UPLINK",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -396,6 +398,7 @@ impl RefuseReason {
             "REFUSE_REASON_TICKET" => Some(Self::Ticket),
             "REFUSE_REASON_BANNED" => Some(Self::Banned),
             "REFUSE_REASON_CLOSING" => Some(Self::Closing),
+            "REFUSE_REASON_NO_UPLINK" => Some(Self::NoUplink),
             _ => None,
         }
     }

@@ -200,6 +200,7 @@ pub(crate) fn control(value: &Value) -> Control {
             reason: match text(&fields["reason"]).as_str() {
                 "banned" => RefuseReason::Banned,
                 "closing" => RefuseReason::Closing,
+                "no_uplink" => RefuseReason::NoUplink,
                 "revision" => RefuseReason::Revision,
                 "team_full" => RefuseReason::TeamFull,
                 "ticket" => RefuseReason::Ticket,

@@ -127,6 +127,7 @@ fn refuse(size: Size) -> impl Strategy<Value = Refuse> {
     let reason = select(vec![
         RefuseReason::Banned,
         RefuseReason::Closing,
+        RefuseReason::NoUplink,
         RefuseReason::Revision,
         RefuseReason::TeamFull,
         RefuseReason::Ticket,

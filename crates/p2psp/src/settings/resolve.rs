@@ -39,6 +39,7 @@ pub(crate) fn splitter(
     set(&mut config.listen, args.listen);
     set(&mut config.advertise, args.advertise.clone());
     set(&mut config.team_size_max, args.team_size);
+    set(&mut config.own_copies_max, args.own_copies);
     set(&mut config.uplink_bits_per_s, args.uplink.map(|rate| rate.0));
     set(&mut config.wait_peers, args.wait_peers);
     config.integrity = match args.integrity.unwrap_or_default() {
@@ -177,6 +178,7 @@ impl Defaults {
             wait_peers: Some(config.wait_peers),
             listen: Some(config.listen),
             team_size: Some(config.team_size_max),
+            own_copies: Some(config.own_copies_max),
             integrity: Some(Integrity::default()),
             parity: config.parity_chunks,
             ban: Some(Span(config.fairness.ban)),

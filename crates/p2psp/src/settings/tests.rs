@@ -179,7 +179,7 @@ fn settings_that_do_not_fit_are_named() {
         (&["--input", "push:127.0.0.1:0", "--rate", "1M"], "rate", "own rate"),
         (&["--password", "x"], "password", "push:"),
         (&["--input", "push:127.0.0.1:0", "--user", "x"], "user", "needs a password"),
-        (&["--team-size", "513"], "team_size", "1 to 512"),
+        (&["--team-size", "512"], "team_size", "1 to 511"),
         (&["--parity", "17"], "parity", "0 to 16"),
         (&["--monitor", "nobody"], "monitor", "52"),
         (&["--advertise", "nowhere"], "advertise", "host:port"),
