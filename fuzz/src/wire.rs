@@ -18,9 +18,15 @@ const PREFIX_BYTES_MAX: usize = 3;
 /// # Panics
 ///
 /// When the decoder accepts what an encoder does not give back, byte by byte but for flags without a meaning (R-DGRAM-4); when a
-/// chunk does not survive its shard.
+/// chunk does not survive its shard, or a note (R-NOTE-1) its own encoding.
 pub fn datagram(data: &[u8]) {
     let bytes = Bytes::copy_from_slice(data);
+    if let Some(note) = Control::from_note(bytes.clone()) {
+        assert!(Datagram::decode(bytes).is_err(), "a note would be relayed");
+        let message = note.unwrap_or(Control::Unknown);
+        assert_eq!(message.to_note().and_then(Control::from_note), message.is_note().then_some(Ok(message)));
+        return;
+    }
     let Ok(decoded) = Datagram::decode(bytes.clone()) else { return };
     assert!(data.len() <= DATAGRAM_BYTES_MAX, "an oversize datagram decodes");
     assert_eq!(*decoded.bytes(), bytes, "a relay would send other bytes than it got");

@@ -403,9 +403,18 @@ impl Links for Port<'_> {
         if end.fault == Fault::Silence {
             return;
         }
+        let event = Event::Control { node: end.to, link: end.to_link, message: Box::new(message.clone()) };
+        if message.is_note() {
+            // A note is a datagram: it may be lost, and overtakes.
+            let loss = shared.loss(self.node, end.to);
+            if end.fault == Fault::Clear && !loss.draw(&mut end.burst, &mut shared.rng) {
+                let at = sent + end.delay + shared.jitter();
+                shared.queue.push(at, event);
+            }
+            return;
+        }
         let late = shared.control_repeats(shared.loss(self.node, end.to).mean(), end.delay);
         end.control_clear = end.control_clear.max(sent + end.delay + shared.jitter() + late);
-        let event = Event::Control { node: end.to, link: end.to_link, message: Box::new(message.clone()) };
         shared.queue.push(end.control_clear, event);
     }
 

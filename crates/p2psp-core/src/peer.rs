@@ -74,6 +74,8 @@ pub struct Peer {
     shunned: BTreeSet<PeerId>,
     outbox: VecDeque<Output<PeerEvent>>,
     uplink_blocked: bool,
+    /// When this member asked to be woken: a host that does so late may have held up what came as well.
+    wake_at: Option<Instant>,
     echoes: Echoes,
     /// What sets the rate of all links together; `None` where the host does.
     uplink: Option<Uplink>,
@@ -157,6 +159,7 @@ impl Peer {
             shunned: BTreeSet::new(),
             outbox: VecDeque::new(),
             uplink_blocked: false,
+            wake_at: None,
             echoes: Echoes::default(),
             uplink: config.uplink_bits_per_s_max.map(|ceiling| Uplink::new(now, ceiling)),
             told: Told::default(),
@@ -456,7 +459,9 @@ impl Machine for Peer {
             return output;
         }
         self.count_expired();
-        Output::Wait(self.wake(now))
+        let wake = self.wake(now);
+        self.wake_at = wake.map(|wake| wake.at);
+        Output::Wait(wake)
     }
 }
 

@@ -20,14 +20,16 @@ const QUEUE_HIGH: Duration = Duration::from_millis(30);
 const QUEUE_LOW: Duration = Duration::from_millis(15);
 /// What is less than this is no sign of a queue in a single sample.
 const QUEUE_SURE: Duration = Duration::from_millis(8);
-/// A rate has been tried when it has been sent at for so long without a pause.
+/// A rate has been tried by who has been sending at it for so long, pauses apart ...
 const TRIAL: Duration = Duration::from_millis(60);
-/// Where nothing takes that long, a rate has been tried when nothing did for so long.
-const TRIAL_SHORT: Duration = Duration::from_millis(250);
+/// ... or with pauses, which queues use to drain, for so long.
+const TRIAL_PAUSED: Duration = Duration::from_millis(250);
 /// Sending has paused when nothing was sent for so long although something might have been.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Samples older than this say nothing about now.
-const SAMPLE_AGE: Duration = Duration::from_secs(1);
+/// Samples older than this say nothing of a queue ...
+const FRESH: Duration = Duration::from_secs(1);
+/// ... and older than this, nothing at all: who has few turns gets few of them.
+const SAMPLE_AGE: Duration = Duration::from_secs(3);
 /// Samples kept, of all links together; a link's share of them is bounded, so that nobody speaks for the others.
 const SAMPLES_MAX: usize = 64;
 /// Samples that a decision takes, at least and at most: the newest ones.
@@ -38,12 +40,17 @@ const PAIRS_MIN: usize = 6;
 const PAIR_BYTES_MIN: u64 = 8 * 1024;
 /// After a queue the rate does not grow for so long.
 const HOLD: Duration = Duration::from_secs(10);
-/// Then more is tried for so long ...
+/// Then more is tried, until a step up shows no success for so long ...
 const PROBE: Duration = Duration::from_secs(3);
 /// ... and kept when it exceeds what was measured by this many of a hundred.
 const PROBE_PERCENT: u64 = 20;
-/// Without a measurement a queue costs the rate a third, at most every ...
-const CUT_SPAN: Duration = Duration::from_millis(200);
+/// A queue grows where less than this many of a hundred of what is put in is carried. Delay that does not is something else for now:
+/// a host that is short of processor time holds up all that comes, for a moment.
+const GROWS_PERCENT: u64 = 85;
+/// Delay that lasts for so long is a queue all the same. Where nothing can be measured it costs the rate a third, and again as often ...
+const LASTING: Duration = Duration::from_millis(500);
+/// ... and then the rate does not grow for so long.
+const HOLD_UNSURE: Duration = Duration::from_secs(1);
 /// Loss is looked at after so many datagrams, of all links together.
 const LOSS_WINDOW: u64 = 400;
 /// More loss than the network has anyhow by this share is the uplink's.
@@ -59,6 +66,8 @@ pub(crate) struct Mark {
     bytes: u64,
     /// Since when there has been no pause.
     burst: Instant,
+    /// The rate had been tried by then.
+    is_tried: bool,
 }
 
 /// What a receiver's echo says.
@@ -76,7 +85,7 @@ struct Sample {
 pub(crate) struct Uplink {
     ceiling: u64,
     rate: u64,
-    /// The rate grows fast until the first queue is seen.
+    /// The rate grows fast: no queue was measured yet, or more than what was measured has turned out to be carried.
     is_starting: bool,
     /// What the uplink was found to carry.
     carried: Option<u64>,
@@ -84,16 +93,17 @@ pub(crate) struct Uplink {
     is_limited: bool,
     changed: Instant,
     hold_until: Instant,
+    /// Since when echoes have told of delay without a pause.
+    delayed: Option<Instant>,
     /// While more than was measured is tried: until when.
     probe_until: Option<Instant>,
     heard: Instant,
     bytes: u64,
     burst: Instant,
-    /// Since when this rate is in use, and the longest time without a pause since then.
-    used: Option<Instant>,
-    longest: Duration,
     /// When something was last sent, or held back by the pacer.
     busy: Instant,
+    /// When the rate was first used after it had changed, and how long something has been sent since then.
+    used: Option<(Instant, Duration)>,
     samples: VecDeque<Sample>,
     lost: Lost,
 }
@@ -119,13 +129,13 @@ impl Uplink {
             is_limited: false,
             changed: now,
             hold_until: now,
+            delayed: None,
             probe_until: None,
             heard: now,
             bytes: 0,
             burst: now,
-            used: None,
-            longest: Duration::ZERO,
             busy: now,
+            used: None,
             samples: VecDeque::new(),
             lost: Lost { usual: LOSS_EXCESS, ..Lost::default() },
         }
@@ -152,17 +162,22 @@ impl Uplink {
     pub(crate) fn on_sent(&mut self, now: Instant, wire_bytes: u64) -> Mark {
         if now.since(self.busy) > PAUSE {
             self.burst = now;
+        } else {
+            self.on_ready(now);
         }
         self.busy = now;
-        let used = *self.used.get_or_insert(now);
-        self.longest = self.longest.max(now.since(self.burst.max(used)));
-        let mark = Mark { at: now, bytes: self.bytes, burst: self.burst };
+        let (since, sending) = *self.used.get_or_insert((now, Duration::ZERO));
+        let is_tried = sending >= TRIAL || now.since(since) >= TRIAL_PAUSED;
+        let mark = Mark { at: now, bytes: self.bytes, burst: self.burst, is_tried };
         self.bytes += wire_bytes;
         mark
     }
 
     /// The pacer has held trains back until now.
-    pub(crate) const fn on_ready(&mut self, now: Instant) {
+    pub(crate) fn on_ready(&mut self, now: Instant) {
+        if let Some((since, sending)) = &mut self.used {
+            *sending += now.since(self.busy.max(*since));
+        }
         self.busy = now;
     }
 
@@ -198,8 +213,9 @@ impl Uplink {
         #[expect(clippy::cast_precision_loss, reason = "counts of a window, far below 2^52")]
         let share = (self.lost.missing.max(0) as f64 / self.lost.sent as f64).min(1.0);
         (self.lost.sent, self.lost.missing) = (0, 0);
-        if share > self.lost.usual + LOSS_EXCESS && now.since(self.changed) >= SAMPLE_AGE {
+        if share > self.lost.usual + LOSS_EXCESS && now.since(self.changed) >= FRESH {
             self.cut(now, self.rate / 100 * USED_PERCENT);
+            self.is_starting = false;
         }
         // What does not go away with the rate is the network's.
         self.lost.usual = if share < self.lost.usual { share } else { self.lost.usual * 0.9 + share * 0.1 };
@@ -216,61 +232,81 @@ impl Uplink {
     }
 
     fn decide(&mut self, now: Instant) {
-        let (changed, rate) = (self.changed, self.rate);
-        let fresh = self.queue(|sample| sample.mark.at >= changed);
+        let changed = self.changed;
+        let fresh = self.queue(|sample| sample.mark.at >= changed && now.since(sample.came) <= FRESH);
         if fresh.is_some_and(|queue| queue > QUEUE_HIGH) {
-            match self.measure() {
-                Some(carried) => {
-                    self.carried = Some(carried);
-                    let target = carried / 100 * USED_PERCENT;
-                    // While it drains, the queue is still there: cut again only for what a measurement says.
-                    if target < rate / 100 * 98 {
-                        self.cut(now, target);
-                    }
-                    self.hold_until = now + HOLD;
-                }
-                None if now.since(changed) >= CUT_SPAN => self.cut(now, rate / 3 * 2),
-                None => {}
-            }
-            return;
+            return self.on_queue(now);
         }
-        self.end_probe(now);
-        let (changed, rate) = (self.changed, self.rate);
-        // What is sent in no time queues no more than its bytes take, however fast it leaves.
-        let is_short = self.longest < TRIAL && self.used.is_some_and(|used| now.since(used) >= TRIAL_SHORT);
-        let trial = if is_short { Duration::ZERO } else { TRIAL };
-        let tried = self.queue(|sample| sample.mark.at >= sample.mark.burst.max(changed) + trial);
-        if tried.is_some_and(|queue| queue < QUEUE_LOW) && now >= self.hold_until && rate < self.ceiling {
-            let grown = if self.is_starting { rate / 4 * 5 } else { rate / 20 * 21 };
-            if self.carried.is_some() {
-                self.probe_until.get_or_insert(now + PROBE);
-            }
-            self.set_rate(now, grown);
-            if self.rate == self.ceiling {
-                self.is_limited = false;
-            }
+        if fresh.is_some() {
+            self.delayed = None;
+        }
+        let tried = self.queue(|sample| sample.mark.at >= changed && sample.mark.is_tried);
+        if now >= self.hold_until && tried.is_some_and(|queue| queue < QUEUE_LOW) {
+            self.grow(now);
+        } else if let (Some(until), Some(carried)) = (self.probe_until, self.carried)
+            && until <= now
+        {
+            // More was possible now and then, and no more than that.
+            self.settle(now, carried);
         }
     }
 
-    /// A rate above what was measured is kept where it is clearly above, and else was but a test.
-    fn end_probe(&mut self, now: Instant) {
-        let (Some(until), Some(carried)) = (self.probe_until, self.carried) else { return };
-        if until > now {
+    /// The present rate makes no queue: to the next one.
+    fn grow(&mut self, now: Instant) {
+        if self.rate == self.ceiling {
+            (self.carried, self.probe_until, self.is_limited) = (None, None, false);
             return;
         }
-        if self.rate >= carried / 100 * (100 + PROBE_PERCENT) {
-            self.carried = Some(self.rate);
-            self.probe_until = Some(now + PROBE);
-        } else {
-            self.cut(now, carried / 100 * USED_PERCENT);
+        match self.carried {
+            Some(carried) if self.rate < carried / 100 * (100 + PROBE_PERCENT) => {
+                self.probe_until = Some(now + PROBE);
+            }
+            Some(_) => {
+                (self.carried, self.is_starting) = (Some(self.rate), true);
+                self.probe_until = Some(now + PROBE);
+            }
+            None => {}
         }
+        let grown = if self.is_starting { self.rate / 4 * 5 } else { self.rate / 20 * 21 };
+        self.set_rate(now, grown);
+    }
+
+    /// Three quarters of the receivers see delay.
+    fn on_queue(&mut self, now: Instant) {
+        let since = (*self.delayed.get_or_insert(now)).max(self.changed);
+        let measured = self.measure();
+        if let Some((carried, offered)) = measured
+            && carried <= offered / 100 * GROWS_PERCENT
+        {
+            return self.settle(now, carried);
+        }
+        if let Some(carried) = self.carried.filter(|_| self.probe_until.is_some()) {
+            // The test of more has failed.
+            return self.settle(now, carried);
+        }
+        let lasting = self.queue(|sample| sample.mark.at >= since + LASTING);
+        if lasting.is_none_or(|queue| queue <= QUEUE_HIGH) {
+            return;
+        }
+        if let Some((carried, _)) = measured {
+            self.settle(now, carried.min(self.rate));
+        } else {
+            self.cut(now, self.rate / 3 * 2);
+            self.hold_until = now + HOLD_UNSURE;
+        }
+    }
+
+    /// The uplink carries so much: the rate is what is used of that.
+    fn settle(&mut self, now: Instant, carried: u64) {
+        self.carried = Some(carried);
+        self.cut(now, carried / 100 * USED_PERCENT);
+        self.is_starting = false;
     }
 
     fn cut(&mut self, now: Instant, to: u64) {
         self.set_rate(now, to);
         self.hold_until = now + HOLD;
         self.probe_until = None;
-        self.is_starting = false;
         self.is_limited = true;
     }
 
@@ -278,7 +314,6 @@ impl Uplink {
         self.rate = to.clamp(RATE_MIN_BITS_PER_S, self.ceiling);
         self.changed = now;
         self.used = None;
-        self.longest = Duration::ZERO;
     }
 
     /// The delay that three quarters of the samples do not exceed; a few receivers with troubles of their own, or liars, move
@@ -299,30 +334,38 @@ impl Uplink {
         queued.get((queued.len() - 1) * 3 / 4).copied()
     }
 
-    /// What the uplink carries, from all pairs of samples between which it was never idle: the median (Theil and Sen) of bytes by
-    /// the time between their arrivals.
-    fn measure(&self) -> Option<u64> {
+    /// What the uplink carries, and what was put into it, from all pairs of samples between which it was never idle: the medians (Theil
+    /// and Sen) of bytes by the time between their arrivals, and between their departures.
+    fn measure(&self) -> Option<(u64, u64)> {
         let busy: Vec<&Sample> = self.samples.iter().filter(|sample| sample.queued >= QUEUE_SURE).collect();
-        let mut rates: Vec<u64> = Vec::new();
+        let (mut carried, mut offered) = (Vec::new(), Vec::new());
         for (place, one) in busy.iter().enumerate() {
             for other in busy.iter().skip(place + 1) {
                 let (first, second) =
                     if one.mark.bytes <= other.mark.bytes { (one, other) } else { (other, one) };
                 let bytes = second.mark.bytes - first.mark.bytes;
                 let arrived = |sample: &Sample| sample.mark.at + sample.queued;
-                let span = arrived(second).since(arrived(first)).as_micros();
-                if first.mark.burst != second.mark.burst || bytes < PAIR_BYTES_MIN || span == 0 {
-                    continue;
+                let span = arrived(second).since(arrived(first));
+                if first.mark.burst == second.mark.burst && bytes >= PAIR_BYTES_MIN && !span.is_zero() {
+                    carried.push(bits_per_s(bytes, span));
+                    offered.push(bits_per_s(bytes, second.mark.at.since(first.mark.at)));
                 }
-                rates.push(u64::try_from(u128::from(bytes) * 8_000_000 / span).unwrap_or(u64::MAX));
             }
         }
-        if rates.len() < PAIRS_MIN {
+        if carried.len() < PAIRS_MIN {
             return None;
         }
-        rates.sort_unstable();
-        rates.get(rates.len() / 2).copied()
+        Some((median(carried)?, median(offered)?))
     }
+}
+
+fn bits_per_s(bytes: u64, span: Duration) -> u64 {
+    u64::try_from(u128::from(bytes) * 8_000_000 / span.as_micros().max(1)).unwrap_or(u64::MAX)
+}
+
+fn median(mut of: Vec<u64>) -> Option<u64> {
+    of.sort_unstable();
+    of.get(of.len() / 2).copied()
 }
 
 #[cfg(test)]

@@ -151,8 +151,8 @@ impl Links for Network {
         SendReport { link_blocked: sent.blocked, uplink_blocked: spent }
     }
 
-    fn send_control(&mut self, _now: Instant, link: LinkId, message: &Control) {
-        self.transport.send_control(link, message);
+    fn send_control(&mut self, now: Instant, link: LinkId, message: &Control) {
+        self.transport.send_control(now, link, message);
     }
 
     fn dial(&mut self, _now: Instant, peer: PeerId, addresses: &[SocketAddr]) {

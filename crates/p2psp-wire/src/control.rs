@@ -381,6 +381,12 @@ impl Control {
         debug_assert!(encoded.is_ok(), "BytesMut grows as needed");
     }
 
+    /// Appends the protobuf bytes alone.
+    pub(crate) fn encode_body(&self, out: &mut BytesMut) {
+        let encoded = wire::Frame::from(self).encode(out);
+        debug_assert!(encoded.is_ok(), "BytesMut grows as needed");
+    }
+
     /// Decodes one frame without its length prefix; [`FrameDecoder`](crate::FrameDecoder) cuts them from a stream.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod id;
 pub mod limits;
 mod link;
 mod manifest;
+mod note;
 
 /// Protobuf types as generated; private, because their fields are unchecked.
 #[expect(unreachable_pub, unnameable_types, clippy::all, reason = "generated code")]

@@ -64,6 +64,25 @@ fn control_messages_decode_and_encode_as_their_vectors_say() {
 }
 
 #[test]
+fn notes_decode_and_encode_as_their_vectors_say() {
+    for case in cases(include_str!("vectors/notes.json")) {
+        let note = case.hex();
+        assert!(Datagram::decode(note.clone()).is_err(), "{case}: nothing that is relayed");
+        let decoded = Control::from_note(note.clone()).expect("each case is a note");
+        if let Some(error) = case.error() {
+            assert_eq!(error, notation::decode_error(decoded.unwrap_err()), "{case}");
+            continue;
+        }
+        let message = control(&case["message"]);
+        assert_eq!(decoded.as_ref(), Ok(&message), "{case}");
+        assert_eq!(message.to_note() == Some(note), !case.decode_only(), "{case}");
+    }
+    for case in cases(include_str!("vectors/datagrams.json")) {
+        assert_eq!(Control::from_note(case.hex()), None, "{case}: no note");
+    }
+}
+
+#[test]
 fn streams_give_their_messages_however_they_are_cut() {
     for case in cases(include_str!("vectors/streams.json")) {
         let stream = case.hex();

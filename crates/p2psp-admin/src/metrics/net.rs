@@ -42,7 +42,7 @@ pub(super) const METRICS: &[Metric<NetFigures>] = &[
     }),
     counters(
         "p2psp_net_sealed_packets_total",
-        "Sealed datagrams, which carry chunks and keep links alive; those received were opened.",
+        "Sealed datagrams, which carry chunks and notes and keep links alive; those received were opened.",
         "direction",
         &[("in", |n| int(n.sealed_packets_in)), ("out", |n| int(n.sealed_packets_out))],
     ),

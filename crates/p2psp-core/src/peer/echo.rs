@@ -105,11 +105,12 @@ impl Echoes {
         book.trains.push_back(Train { first, last, mark, sent: book.sent });
     }
 
-    /// A train came from a teammate; `chosen` says whether it is one of those to be answered. The answer, if its other end asked
-    /// for any.
+    /// A train from a teammate is here, and came at `came` at the earliest; `chosen` says whether it is one of those to be answered.
+    /// The answer, if its other end asked for any.
     pub(super) fn on_came(
         &mut self,
         now: Instant,
+        came: Instant,
         link: LinkId,
         train: &[Datagram],
         chosen: impl FnOnce() -> bool,
@@ -122,7 +123,7 @@ impl Echoes {
         if book.trains_received > ECHOES_FIRST && !chosen() {
             return None;
         }
-        let came_us = clock_us(now).wrapping_sub(least);
+        let came_us = clock_us(came).wrapping_sub(least);
         Some(Echo {
             sent_us: clock_us(now),
             came: Some(Came { number, parity_position, came_us }),
@@ -241,7 +242,13 @@ mod tests {
         /// A train leaves and arrives so much later; its echo is there at once.
         fn train(&mut self, sent: Instant, way: Duration, train: &[Datagram]) -> Option<Echo> {
             self.sender.on_sent(sent, LINK, train, &mut self.uplink);
-            let echo = self.receiver.on_came(sent + way + self.ahead, LINK, train, || true)?;
+            let echo = self.receiver.on_came(
+                sent + way + self.ahead,
+                sent + way + self.ahead,
+                LINK,
+                train,
+                || true,
+            )?;
             self.sender.on_echo(sent + way, LINK, 1, &echo, Some(&mut self.uplink));
             Some(echo)
         }
@@ -267,10 +274,10 @@ mod tests {
     #[test]
     fn one_train_in_so_many_is_echoed() {
         let mut receiver = Echoes::default();
-        assert_eq!(receiver.on_came(at(1), LINK, &[chunk(0)], || true), None, "it has not asked");
+        assert_eq!(receiver.on_came(at(1), at(1), LINK, &[chunk(0)], || true), None, "it has not asked");
         let mut pair = Pair::new();
         let mut echoes = |drawn: bool| {
-            let came = |n: u64| pair.receiver.on_came(at(100 + n), LINK, &[chunk(n)], || drawn);
+            let came = |n: u64| pair.receiver.on_came(at(100 + n), at(100 + n), LINK, &[chunk(n)], || drawn);
             (0..20).filter_map(came).count()
         };
         assert_eq!((echoes(false), echoes(true)), (4, 20));

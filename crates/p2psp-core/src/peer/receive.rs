@@ -112,7 +112,9 @@ impl Peer {
         let sender = Sender { link, slot, leaving, links: seat.team.up().len() };
         if slot.is_some() && !leaving {
             let rng = &mut self.rng;
-            let echo = self.echoes.on_came(now, link, &datagrams, || rng.below(ECHO_EVERY) == 0);
+            // Of a wait for this host's processor nothing is to be told: it is no queue in the sender's uplink.
+            let came = self.wake_at.map_or(now, |at| at.min(now));
+            let echo = self.echoes.on_came(now, came, link, &datagrams, || rng.below(ECHO_EVERY) == 0);
             self.outbox.extend(echo.map(|echo| Output::Control { link, message: Control::Echo(echo) }));
         }
         let mut sorted = Sorted::default();

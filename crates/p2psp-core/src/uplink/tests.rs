@@ -150,6 +150,29 @@ fn a_few_liars_are_not_believed() {
     assert_eq!((bed.rate, bed.uplink.capacity()), (CEILING, CEILING));
 }
 
+/// A host without processor time delays everything for a moment, again and again: that is no queue, and costs no rate.
+#[test]
+fn a_stalled_host_is_no_queue() {
+    let mut bed = Bed::new(25_000_000);
+    for _ in 0..40 {
+        bed.lie = |_| Duration::ZERO;
+        bed.run(Duration::from_millis(800), 40 * MS, 16);
+        bed.lie = |link| 60 * MS + MS * (link * 7 % 13);
+        bed.run(Duration::from_millis(200), 40 * MS, 16);
+    }
+    assert_eq!((bed.rate, bed.uplink.capacity()), (CEILING, CEILING));
+}
+
+/// Delay that stays while nothing can be measured is taken for a queue after all.
+#[test]
+fn lasting_delay_lowers_the_rate() {
+    let mut bed = Bed::new(25_000_000);
+    bed.run(Duration::from_secs(6), 60 * MS, 8);
+    bed.lie = |link| 60 * MS + MS * (link * 7 % 13);
+    bed.run(Duration::from_secs(5), 60 * MS, 8);
+    assert!(bed.rate < CEILING / 2, "{}", bed.rate);
+}
+
 /// Loss of all links together is the uplink's when it is more than there was: a router without a queue drops. What stays at any rate is
 /// the network's.
 #[test]

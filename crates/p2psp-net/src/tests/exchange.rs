@@ -2,7 +2,7 @@
 
 use super::*;
 use p2psp_core::CloseCode;
-use p2psp_wire::{StreamHeader, limits::PAYLOAD_BYTES_MAX};
+use p2psp_wire::{Came, Echo, StreamHeader, limits::PAYLOAD_BYTES_MAX};
 
 /// Both ends learn who the other is, who dialed, and from where.
 #[tokio::test]
@@ -106,6 +106,34 @@ async fn media_travels_alone() {
     dialer.until("the closed link in the sums", |stats| stats.links == 0).await;
     assert!(dialer.stats().udp_packets_out >= sender.udp_packets_out, "a closed link stays in the sums");
     dialer.seen.close();
+}
+
+/// Notes come between trains as they were sent, and cost QUIC nothing (R-NOTE-1).
+#[tokio::test]
+async fn notes_travel_beside_the_control_stream() {
+    const NOTES: u32 = 50;
+    let (dialer, link, mut acceptor, _) = pair().await;
+    dialer.say(Output::Control { link, message: ready(1) }).await;
+    acceptor.expect("message", |input| matches!(input, Input::Control { .. }).then_some(())).await;
+    let note = |number: u32| {
+        let came =
+            Came { number: ChunkNumber::new(number.into()).unwrap(), parity_position: None, came_us: 7 };
+        Control::Echo(Echo { sent_us: number, came: Some(came), received: 0 })
+    };
+    let before = dialer.stats();
+    for number in 0..NOTES {
+        dialer.say(Output::Control { link, message: note(number) }).await;
+        dialer.say(Output::Train { link, datagrams: train(number.into()..u64::from(number) + 1, 100) }).await;
+        let find = |input| if let Input::Control { message, .. } = input { Some(message) } else { None };
+        assert_eq!(acceptor.expect("note", find).await, note(number));
+        acceptor.expect_chunks(1).await;
+    }
+    let (sender, receiver) = (dialer.stats(), acceptor.stats());
+    assert_eq!(sender.control_out - before.control_out, u64::from(NOTES));
+    assert_eq!(receiver.control_in, 1 + u64::from(NOTES));
+    assert_eq!(sender.sealed_packets_out - before.sealed_packets_out, 2 * u64::from(NOTES));
+    assert!(sender.packets_without_chunk() <= 12 + u64::from(NOTES), "{sender:?}");
+    assert!(receiver.udp_packets_out <= 12 + 2, "nobody acknowledges: {receiver:?}");
 }
 
 /// Silence is no absence: a link on which neither side has anything to say stays up by its keep-alives, past the idle time.

@@ -126,6 +126,8 @@ async fn bad_datagrams_are_counted() {
         (good.bytes()[..16].to_vec(), DecodeError::Missing("payload")),
         (unknown_kind, DecodeError::UnknownKind(0x3f)),
         (bad_slot, DecodeError::Invalid("origin slot")),
+        // A note of a probe, which belongs on the control stream (R-NOTE-1).
+        (vec![4, 0x8a, 1, 2, 8, 5], DecodeError::Invalid("note")),
     ];
     let count = cases.len() as u64;
     for (bytes, expected) in cases {

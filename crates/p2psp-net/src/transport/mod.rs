@@ -139,10 +139,13 @@ impl Transport {
         Ok(more)
     }
 
-    /// Queues a control message. A link whose queue overflows is closed: its other side does not read.
-    pub(crate) fn send_control(&mut self, id: LinkId, message: &Control) {
+    /// Queues a control message, or sends it as a note. A link whose queue overflows is closed: its other side does not read.
+    pub(crate) fn send_control(&mut self, now: Instant, id: LinkId, message: &Control) {
         let Some(link) = self.links.get_mut(&id) else { return };
         self.stats.counters.control_out.add_one();
+        if let Some(note) = message.to_note() {
+            return self.send_note(now, id, &note);
+        }
         if !link.control.send(message) && link.connection.close_reason().is_none() {
             self.stats.counters.control_overflows.add_one();
             tracing::info!(link = id.0, "closed a link whose other side does not read its control stream");
@@ -360,7 +363,11 @@ impl Transport {
         self.marks.remove(&link.opener.mark());
         self.blocked.remove(&id);
         self.pending.retain(|input| {
-            !matches!(input, Input::Train { link, .. } | Input::Malformed { link, .. } if *link == id)
+            !matches!(
+                input,
+                Input::Train { link, .. } | Input::Control { link, .. } | Input::Malformed { link, .. }
+                    if *link == id
+            )
         });
         Some(link)
     }

@@ -1,11 +1,15 @@
 //! The half of the transport that moves media: trains out as sealed datagrams, sealed datagrams in as trains, and whether the
 //! other side of a link is still there. Knows nothing of QUIC but that its packets come over the same socket.
 
-use super::{SocketLost, TrainSent, Transport, link};
-use crate::seal::{self, OVERHEAD_BYTES, Opened, Refused};
+use super::{SocketLost, TrainSent, Transport, link, link::Link};
+use crate::{
+    seal::{self, OVERHEAD_BYTES, Opened, Refused},
+    socket::Socket,
+    stats::Counters,
+};
 use bytes::Bytes;
 use p2psp_core::{CloseCode, Input, Instant, LinkId};
-use p2psp_wire::Datagram;
+use p2psp_wire::{Control, Datagram};
 use std::task::{Context, Poll};
 
 /// What a sealed datagram costs on the wire beyond its UDP payload: UDP (8) and IPv6 (40).
@@ -61,6 +65,13 @@ impl Transport {
         TrainSent { wire_bytes: u64::try_from(wire_bytes).unwrap_or(u64::MAX), blocked }
     }
 
+    /// Sends a note (R-NOTE-1). What finds no room is dropped: the next one says as much.
+    pub(super) fn send_note(&mut self, now: Instant, id: LinkId, note: &[u8]) {
+        if let Some(link) = self.links.get_mut(&id) {
+            send_alone(now, link, note, &self.quic.socket, &mut self.packets, &self.stats.counters);
+        }
+    }
+
     /// Receives what is there: sealed datagrams become inputs that wait in `pending`, QUIC gets its packets. Says whether more may be
     /// there, and whether QUIC got anything.
     pub(super) fn receive(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<(bool, bool), SocketLost> {
@@ -90,18 +101,24 @@ impl Transport {
                 if datagram.is_empty() {
                     return;
                 }
-                match Datagram::decode(Bytes::copy_from_slice(datagram)) {
-                    Ok(datagram) => {
+                let datagram = Bytes::copy_from_slice(datagram);
+                let noted = Control::from_note(datagram.clone());
+                let came = match noted {
+                    Some(note) => note.map(|message| {
+                        counters.control_in.add_one();
+                        pending.push(Input::Control { link: id, message });
+                    }),
+                    None => Datagram::decode(datagram).map(|datagram| {
                         counters.chunks_in.add_one();
                         counters.chunk_bytes_in.add(bytes - OVERHEAD_BYTES);
                         if append(pending, id, datagram) {
                             counters.trains_in.add_one();
                         }
-                    }
-                    Err(error) => {
-                        counters.malformed_datagrams.add_one();
-                        pending.push(Input::Malformed { link: id, error, control: false });
-                    }
+                    }),
+                };
+                if let Err(error) = came {
+                    counters.malformed_datagrams.add_one();
+                    pending.push(Input::Malformed { link: id, error, control: false });
                 }
             });
             match received {
@@ -154,16 +171,28 @@ impl Transport {
                 link.timed_out = true;
                 link::close(&link.connection, CloseCode::Timeout);
             } else if now.since(link.spoke) >= self.keep_alive {
-                link.spoke = now;
-                self.packets.clear();
-                link.sealer.seal(&[], &mut self.packets);
-                // Without room there is no hurry: the other side waits for several of these.
-                if self.quic.socket.send(link.remote, link.local, &self.packets, self.packets.len()) {
-                    counters.sealed_packets_out.add_one();
-                    counters.sealed_bytes_out.add(self.packets.len());
-                }
+                send_alone(now, link, &[], &self.quic.socket, &mut self.packets, counters);
             }
         }
+    }
+}
+
+/// Sends one datagram that no train carries. Without room it is dropped: a note is told again, and the other side waits for several
+/// keep-alives.
+fn send_alone(
+    now: Instant,
+    link: &mut Link,
+    datagram: &[u8],
+    socket: &Socket,
+    packets: &mut Vec<u8>,
+    counters: &Counters,
+) {
+    link.spoke = now;
+    packets.clear();
+    link.sealer.seal(datagram, packets);
+    if socket.send(link.remote, link.local, packets, packets.len()) {
+        counters.sealed_packets_out.add_one();
+        counters.sealed_bytes_out.add(packets.len());
     }
 }
 
