@@ -13,6 +13,7 @@ mod loss;
 mod published;
 mod reach;
 mod recovery;
+mod residual;
 mod scale;
 mod silence;
 mod swarm;
@@ -136,6 +137,12 @@ pub const ALL: &[Scenario] = &[
         aliases: &[],
         about: "signed generations under loss of 0.5 to 10 %: continuity, and what it costs",
         run: recovery::loss,
+    },
+    Scenario {
+        name: "e15",
+        aliases: &[],
+        about: "what parity leaves over, beside what the code's arithmetic says",
+        run: residual::e15,
     },
     Scenario {
         name: "first-hop",

@@ -72,8 +72,15 @@ pub(super) enum Repair {
     Nothing,
     /// These were rebuilt.
     Rebuilt(Vec<Chunk>),
-    /// These are to be asked for; the number counts earlier tries for this generation.
-    Lacks(Vec<ChunkNumber>, u8),
+    /// Parity does not suffice.
+    Lacks {
+        /// These are to be asked for.
+        asked: Vec<ChunkNumber>,
+        /// So many are missing, these among them.
+        missing: u64,
+        /// Earlier tries for this generation.
+        tries: u8,
+    },
 }
 
 #[derive(Debug)]
@@ -341,7 +348,8 @@ impl Belief {
         let needed = missing.len() - generation.parity.len();
         let asked = (needed + usize::from(tries)).min(missing.len());
         let skipped = usize::from(tries) * needed;
-        Some(Repair::Lacks(missing.iter().cycle().skip(skipped).take(asked).copied().collect(), tries))
+        let asked = missing.iter().cycle().skip(skipped).take(asked).copied().collect();
+        Some(Repair::Lacks { asked, missing: missing.len() as u64, tries })
     }
 
     /// A chunk or parity chunk came late to its generation: what it lacks may be rebuilt now.

@@ -167,6 +167,8 @@ pub struct PeerStats {
     pub chunks_pulled: u64,
     /// Chunks asked of others because parity did not suffice.
     pub chunks_asked: u64,
+    /// Chunks for which parity did not suffice, counted when others were first asked for them.
+    pub chunks_unrebuilt: u64,
     /// Chunks rebuilt from parity.
     pub chunks_rebuilt: u64,
     /// Chunks of its own turns that never reached it, rebuilt, and relayed late.

@@ -242,13 +242,8 @@ mod tests {
         /// A train leaves and arrives so much later; its echo is there at once.
         fn train(&mut self, sent: Instant, way: Duration, train: &[Datagram]) -> Option<Echo> {
             self.sender.on_sent(sent, LINK, train, &mut self.uplink);
-            let echo = self.receiver.on_came(
-                sent + way + self.ahead,
-                sent + way + self.ahead,
-                LINK,
-                train,
-                || true,
-            )?;
+            let came = sent + way + self.ahead;
+            let echo = self.receiver.on_came(came, came, LINK, train, || true)?;
             self.sender.on_echo(sent + way, LINK, 1, &echo, Some(&mut self.uplink));
             Some(echo)
         }
@@ -262,12 +257,27 @@ mod tests {
         };
         for (queue_ms, is_cut) in [(0, false), (10, false), (60, true)] {
             let mut pair = Pair::new();
-            for n in 0..20 {
+            for n in 0..60 {
                 let way = Duration::from_millis(20 + queue_ms);
                 pair.train(at(1_000 + n * 20), way, &trains(n)).unwrap();
             }
             assert_eq!(pair.uplink.rate() < CEILING, is_cut, "{queue_ms} ms");
         }
+    }
+
+    /// R-UPLINK-2: what a receiver hears late because its host was busy may have come when it asked to be woken.
+    #[test]
+    fn a_busy_host_is_no_queue() {
+        let mut pair = Pair::new();
+        for n in 0..60 {
+            let (sent, train) = (at(1_000 + n * 20), [chunk(n)]);
+            pair.sender.on_sent(sent, LINK, &train, &mut pair.uplink);
+            let (came, now) = (sent + Duration::from_millis(20), sent + Duration::from_millis(80));
+            let echo =
+                pair.receiver.on_came(now + pair.ahead, came + pair.ahead, LINK, &train, || true).unwrap();
+            pair.sender.on_echo(now, LINK, 1, &echo, Some(&mut pair.uplink));
+        }
+        assert_eq!(pair.uplink.rate(), CEILING);
     }
 
     /// Nobody is echoed that has not asked; the first trains are, and then those that are drawn.

@@ -87,15 +87,16 @@ impl Peer {
                         }
                     }
                 }
-                Repair::Lacks(numbers, tries) => {
-                    let count = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+                Repair::Lacks { asked, missing, tries } => {
+                    self.stats.chunks_unrebuilt += if tries == 0 { missing } else { 0 };
+                    let count = u32::try_from(asked.len()).unwrap_or(u32::MAX);
                     let sources = seat.repair_sources(now, &mut self.rng, splitter, tries == SPLITTER_TRY);
                     for link in sources.filter(|_| seat.repairs.budget.take(now, count)) {
-                        for number in &numbers {
+                        for number in &asked {
                             seat.repairs.asked.entry(*number).or_default().push(link);
                         }
                         self.stats.chunks_asked += u64::from(count);
-                        let ranges = NumberRange::pack(numbers.iter().copied());
+                        let ranges = NumberRange::pack(asked.iter().copied());
                         let message = Control::Pull { ranges, generations: Vec::new() };
                         self.outbox.push_back(Output::Control { link, message });
                     }
