@@ -16,6 +16,8 @@ const PATIENCE_ROUND_TRIPS: u32 = 6;
 const PATIENCE_MAX: Duration = Duration::from_millis(2_500);
 /// After a cycle's begin no other one begins for this long, whoever asks for it.
 const REST: Duration = Duration::from_secs(2);
+/// A member without teammates, whom nobody else can miss, is asked so often ...
+const LONE_BEAT: Duration = Duration::from_millis(200);
 
 /// What is to be done now.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ struct Pulse {
     is_doubted: bool,
     /// Its turns were taken away for that.
     is_silenced: bool,
+    /// Something came of it since the newest probe.
+    is_heard: bool,
     sent: u8,
     /// The newest probe, and when it was sent.
     newest: (u32, Instant),
@@ -55,6 +59,26 @@ impl Pulse {
         let wait = self.round_trip.unwrap_or_default() * PATIENCE_ROUND_TRIPS;
         wait.clamp(PATIENCE_MIN, PATIENCE_MAX)
     }
+
+    /// A new cycle of probes begins, at whose end it is dead.
+    fn doubt(&mut self, now: Instant, is_silenced: bool) {
+        self.began = now;
+        self.is_doubted = true;
+        self.is_silenced = is_silenced;
+        self.sent = 0;
+        self.next = Some(now);
+    }
+
+    /// When a member without teammates is asked next: ... or, where it is far, as often as answers can come. Nothing follows from
+    /// the silence of one whose distance is not known.
+    fn beat(&self) -> Option<Instant> {
+        Some(self.newest.1 + self.round_trip?.clamp(LONE_BEAT, PATIENCE_MAX))
+    }
+
+    /// When its next step is due.
+    fn due(&self, is_lone: bool) -> Option<Instant> {
+        self.next.or_else(|| self.beat().filter(|_| is_lone))
+    }
 }
 
 impl Probes {
@@ -64,6 +88,7 @@ impl Probes {
             began: now,
             is_doubted: false,
             is_silenced: false,
+            is_heard: false,
             sent: 0,
             newest: (0, now),
             next: Some(now),
@@ -91,17 +116,14 @@ impl Probes {
             pulse.is_silenced |= is_silenced;
             return;
         }
-        pulse.began = now;
-        pulse.is_doubted = true;
-        pulse.is_silenced = is_silenced;
-        pulse.sent = 0;
-        pulse.next = Some(now);
+        pulse.doubt(now, is_silenced);
     }
 
     /// Something came over its link: it lives. True when that ends a cycle for which its turns were taken away.
     pub(super) fn on_heard(&mut self, slot: Slot) -> bool {
-        let Some(pulse) = self.pulses.get_mut(&slot).filter(|pulse| pulse.is_doubted) else { return false };
-        pulse.next.take().is_some() && pulse.is_silenced
+        let Some(pulse) = self.pulses.get_mut(&slot) else { return false };
+        pulse.is_heard = true;
+        pulse.is_doubted && pulse.next.take().is_some() && pulse.is_silenced
     }
 
     /// Whether it was asked lately, and lives.
@@ -127,25 +149,42 @@ impl Probes {
 
     /// When the next step is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.pulses.values().filter_map(|pulse| pulse.next).min()
+        let is_lone = self.is_lone();
+        self.pulses.values().filter_map(|pulse| pulse.due(is_lone)).min()
+    }
+
+    /// Nobody else is there who could miss a member.
+    fn is_lone(&self) -> bool {
+        self.pulses.len() == 1
     }
 
     /// The next step that is due, if one is. A splitter that wakes up late takes each step late: an answer that waits to be read
     /// must not be missed because time has passed here.
     pub(super) fn step(&mut self, now: Instant) -> Option<Step> {
+        let is_lone = self.is_lone();
         let (slot, pulse) =
-            self.pulses.iter_mut().find(|(_, pulse)| pulse.next.is_some_and(|at| at <= now))?;
+            self.pulses.iter_mut().find(|(_, pulse)| pulse.due(is_lone).is_some_and(|at| at <= now))?;
+        if pulse.next.is_none() {
+            if pulse.is_heard {
+                pulse.is_doubted = false;
+                pulse.sent = 0;
+            } else {
+                pulse.doubt(now, false);
+            }
+        }
+        let slot = *slot;
         if pulse.sent == PROBES_MAX {
-            pulse.next = None;
-            return Some(Step::Dead(*slot));
+            self.pulses.remove(&slot);
+            return Some(Step::Dead(slot));
         }
         self.token = self.token.wrapping_add(1);
         pulse.newest = (self.token, now);
+        pulse.is_heard = false;
         pulse.sent += 1;
         // Two probes follow at three tenths of the patience each; the last one has four tenths for its answer.
         let tenths = if pulse.sent == PROBES_MAX { 4 } else { 3 };
         pulse.next = pulse.is_doubted.then(|| now + pulse.patience() * tenths / 10);
-        Some(Step::Ask(*slot, self.token))
+        Some(Step::Ask(slot, self.token))
     }
 }
 
@@ -242,6 +281,79 @@ mod tests {
         assert!(
             run(&mut probes, Duration::from_secs(60)).iter().any(|(_, step)| *step == Step::Dead(slot(4)))
         );
+    }
+
+    /// A lone member whose round trip is known, and how its probes go: each is answered after `round_trip`, up to its death.
+    fn alone(round_trip: u64, dies: u64) -> Option<u64> {
+        let after = |millis: u64| NOW + Duration::from_millis(millis);
+        let mut probes = Probes::default();
+        probes.measure(NOW, slot(0));
+        let mut asked = Vec::new();
+        for millis in 0..dies + 10_000 {
+            while let Some(step) = probes.step(after(millis)) {
+                match step {
+                    Step::Ask(_, token) => asked.push((millis + round_trip, token)),
+                    Step::Dead(_) => return Some(millis),
+                }
+            }
+            for (_, token) in asked.extract_if(.., |(at, _)| *at == millis && millis < dies) {
+                probes.on_heard(slot(0));
+                probes.on_alive(after(millis), slot(0), token);
+            }
+        }
+        None
+    }
+
+    /// Who has no teammates that could miss it is asked all the time, and out within 800 ms of its last word, but not before
+    /// nothing has come for as long as others would wait, and its patience is over.
+    #[test]
+    fn nobody_else_need_miss_a_lone_member() {
+        for dies in 30_000..30_250 {
+            let dead = alone(20, dies).unwrap();
+            assert!((dies + 580..=dies + 800).contains(&dead), "dies at {dies}, out at {dead}");
+        }
+        // From 400 ms on, three probes at once are on the way: six round trips, and at most the longest patience.
+        for (round_trip, patience) in [(300, 1_800), (600, 2_500)] {
+            let dead = alone(round_trip, 30_000).unwrap();
+            assert!(dead >= 30_000 + patience, "{round_trip} ms away: out at {dead}");
+        }
+        // Whose answers take longer than that, the first one included, is never in doubt.
+        assert_eq!(alone(20_000, 20_000), None, "it has never answered");
+    }
+
+    /// A lone member is put out no sooner than one among others: it was not heard for 200 ms, and for 400 ms more.
+    #[test]
+    fn a_stall_costs_no_lone_member_its_seat() {
+        for silent in [250, 599] {
+            let mut probes = Probes::default();
+            probes.measure(NOW, slot(0));
+            assert_eq!(probes.step(NOW), Some(Step::Ask(slot(0), 1)));
+            probes.on_heard(slot(0));
+            probes.on_alive(NOW + Duration::from_millis(1), slot(0), 1);
+            // Asked again at 200 ms, and heard no more from then on; in doubt from 400 ms.
+            let steps = run(&mut probes, Duration::from_millis(200 + silent));
+            assert!(steps.iter().all(|(_, step)| matches!(step, Step::Ask(..))), "{silent}: {steps:?}");
+            assert!(!probes.on_heard(slot(0)), "no turns were taken away");
+            let beat = probes.deadline().unwrap();
+            assert_eq!(probes.step(beat).map(|step| matches!(step, Step::Ask(..))), Some(true));
+            assert_eq!(probes.step(beat), None, "one question, and no doubt");
+        }
+    }
+
+    /// With a second member the others' word is what counts again.
+    #[test]
+    fn two_members_are_not_asked() {
+        let mut probes = Probes::default();
+        for n in [0, 1] {
+            probes.measure(NOW, slot(n));
+            probes.on_alive(NOW, slot(n), 0);
+        }
+        assert_eq!(run(&mut probes, Duration::ZERO).len(), 2);
+        probes.on_alive(NOW, slot(0), 1);
+        probes.on_alive(NOW, slot(1), 2);
+        assert_eq!(probes.deadline(), None);
+        probes.forget(slot(0));
+        assert!(probes.deadline().is_some(), "the last one is alone");
     }
 
     /// Who is gone is asked nothing.
