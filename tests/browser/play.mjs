@@ -8,7 +8,7 @@
 // the browser could not be had. CHROMIUM names the browser, /usr/bin/chromium by default.
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
+import { browse } from "./browse.mjs";
 
 const [url, seconds = "10", screenshot = join(tmpdir(), `p2psp-player-${process.pid}.png`)] = process.argv.slice(2);
 const watchMs = 1000 * Number(seconds);
@@ -18,80 +18,45 @@ if (!url || !(watchMs > 0)) {
 }
 
 const START_MS_MAX = 20000;
-const errors = [];
 
-async function main() {
-  const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-    args: [
-      "--headless",
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      "--autoplay-policy=no-user-gesture-required",
-    ],
+const code = await browse(async (page, errors) => {
+  const opened = Date.now();
+  await page.goto(url, { waitUntil: "domcontentloaded", timeout: START_MS_MAX });
+  await page.evaluate(() => {
+    const video = document.querySelector("video");
+    window.seen = { stalls: 0, mediaErrors: [] };
+    video.addEventListener("waiting", () => video.currentTime > 0 && (window.seen.stalls += 1));
+    // Before the page's own listener, which connects anew and so forgets the error.
+    const onError = () => window.seen.mediaErrors.push(`code ${video.error?.code} ${video.error?.message}`);
+    video.addEventListener("error", onError, { capture: true });
   });
-  try {
-    const [width, height] = (process.env.VIEWPORT || "1280x760").split("x").map(Number);
-    const page = await browser.newPage({ viewport: { width, height } });
-    page.on("pageerror", (error) => errors.push(`page: ${error.message}`));
-    page.on("console", (message) => message.type() === "error" && errors.push(`console: ${message.text()}`));
-    page.on("requestfailed", (request) => {
-      const reason = request.failure()?.errorText;
-      // Aborted is what closing a live stream looks like.
-      if (reason !== "net::ERR_ABORTED") errors.push(`request: ${request.url()}: ${reason}`);
-    });
-    const opened = Date.now();
-    await page.goto(url, { waitUntil: "domcontentloaded", timeout: START_MS_MAX });
-    await page.evaluate(() => {
-      const video = document.querySelector("video");
-      window.seen = { stalls: 0, mediaErrors: [] };
-      video.addEventListener("waiting", () => video.currentTime > 0 && (window.seen.stalls += 1));
-      // Before the page's own listener, which connects anew and so forgets the error.
-      const onError = () => window.seen.mediaErrors.push(`code ${video.error?.code} ${video.error?.message}`);
-      video.addEventListener("error", onError, { capture: true });
-    });
-    await page.waitForFunction(() => document.querySelector("video").currentTime > 0, null, { timeout: START_MS_MAX }).catch(() => {
-      errors.push(`media: no picture within ${START_MS_MAX} ms`);
-    });
-    const startMs = Date.now() - opened;
-    const before = await page.evaluate(() => document.querySelector("video").currentTime);
-    await page.waitForTimeout(watchMs);
-    const result = await page.evaluate(() => {
-      const video = document.querySelector("video");
-      const quality = video.getVideoPlaybackQuality();
-      const buffered = video.buffered;
-      return {
-        currentTime: video.currentTime,
-        behind: buffered.length ? buffered.end(buffered.length - 1) - video.currentTime : null,
-        stalls: window.seen.stalls,
-        frames: quality.totalVideoFrames,
-        dropped: quality.droppedVideoFrames,
-        width: video.videoWidth,
-        height: video.videoHeight,
-        mediaErrors: window.seen.mediaErrors,
-        badge: document.querySelector("#badge")?.textContent,
-      };
-    });
-    await page.screenshot({ path: screenshot });
-    const { mediaErrors, ...rest } = result;
-    errors.push(...mediaErrors.map((message) => `media: ${message}`));
-    const advanced = result.currentTime - before;
-    console.log(JSON.stringify({ url, startMs, advanced, ...rest, errors, screenshot }, null, 2));
-    return advanced >= watchMs / 2000 && !errors.some((error) => error.startsWith("media:")) ? 0 : 1;
-  } finally {
-    await browser.close();
-  }
-}
-
-main().then(
-  (code) => process.exit(code),
-  (error) => {
-    console.log(JSON.stringify({ url, errors: [...errors, `browser: ${error.message}`] }, null, 2));
-    process.exit(2);
-  },
-);
+  await page.waitForFunction(() => document.querySelector("video").currentTime > 0, null, { timeout: START_MS_MAX }).catch(() => {
+    errors.push(`media: no picture within ${START_MS_MAX} ms`);
+  });
+  const startMs = Date.now() - opened;
+  const before = await page.evaluate(() => document.querySelector("video").currentTime);
+  await page.waitForTimeout(watchMs);
+  const result = await page.evaluate(() => {
+    const video = document.querySelector("video");
+    const quality = video.getVideoPlaybackQuality();
+    const buffered = video.buffered;
+    return {
+      currentTime: video.currentTime,
+      behind: buffered.length ? buffered.end(buffered.length - 1) - video.currentTime : null,
+      stalls: window.seen.stalls,
+      frames: quality.totalVideoFrames,
+      dropped: quality.droppedVideoFrames,
+      width: video.videoWidth,
+      height: video.videoHeight,
+      mediaErrors: window.seen.mediaErrors,
+      badge: document.querySelector("#badge")?.textContent,
+    };
+  });
+  await page.screenshot({ path: screenshot });
+  const { mediaErrors, ...rest } = result;
+  errors.push(...mediaErrors.map((message) => `media: ${message}`));
+  const advanced = result.currentTime - before;
+  console.log(JSON.stringify({ url, startMs, advanced, ...rest, errors, screenshot }, null, 2));
+  return advanced >= watchMs / 2000 && !errors.some((error) => error.startsWith("media:")) ? 0 : 1;
+});
+process.exit(code);

@@ -1,4 +1,4 @@
-// The player page: keeps the live stream playing and shows the peer's own figures.
+// The player page: keeps the live stream playing. What the peer tells of itself is the panel's business.
 // Transport streams and FLV go through mpegts.js; everything else the browser plays by itself.
 "use strict";
 
@@ -202,87 +202,42 @@ function updateSound() {
   $("unmute").hidden = !(video.muted && hasSound && playingSince);
 }
 
-// ---- Figures ------------------------------------------------------------------------------------------------------
+// ---- Figures of the picture ----------------------------------------------------------------------------------------
 
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const seconds = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${number.format(ms / 1000)} s`);
-const percent = (ratio) => `${(100 * ratio).toFixed(ratio > 0 && ratio < 0.01 ? 2 : 1)} %`;
 
-function bytes(count) {
-  let unit = 0;
-  for (; count >= 1000 && unit < 4; unit += 1) count /= 1000;
-  return `${number.format(count)} ${["B", "kB", "MB", "GB", "TB"][unit]}`;
-}
-
-// Bits per second of a growing counter, between the last two events that moved it.
-function rate(stats, previous, key) {
-  const elapsed = (stats.at - previous.at) / 1000;
-  if (!(elapsed > 0) || !(key in stats) || !(key in previous)) return undefined;
-  return (8 * (stats[key] - previous[key])) / elapsed;
-}
-
-// Each figure: its label, how it is had from the peer's JSON (undefined hides it), how it is written, and how good it is.
-const FIGURES = [
-  ["Team", (s) => s.team_peers, (v) => `${v} ${v === 1 ? "peer" : "peers"}`],
-  ["Buffer", (s) => s.buffer_ms, seconds, (v) => (v > 100 ? "good" : "warn")],
-  ["Loss", (s) => lossOf(s), percent, (v) => (v < 0.001 ? "good" : v < 0.02 ? "warn" : "bad")],
-  ["Delay", (s) => s.delay_ms, seconds],
-  ["Receiving", (s, p) => rate(s, p, "received_bytes_total"), (v) => `${number.format(v / 1e6)} Mb/s`],
-  ["Sending", (s, p) => rate(s, p, "sent_bytes_total"), (v) => `${number.format(v / 1e6)} Mb/s`],
-  ["Received", (s) => s.received_bytes_total, bytes],
-  ["Sent", (s) => s.sent_bytes_total, bytes],
-  ["Players", (s) => s.playout.players, String],
-  ["Played out", (s) => s.playout.bytes_total, bytes],
-];
-
-function lossOf(stats) {
-  if (typeof stats.loss_ratio === "number") return stats.loss_ratio;
-  const { lost_chunks_total: lost, played_chunks_total: played } = stats;
-  return typeof lost === "number" && typeof played === "number" && lost + played > 0 ? lost / (lost + played) : undefined;
-}
-
-// Keeps the elements and changes only their text, so that nothing flickers and a selection survives.
+// Keeps the elements and changes only their text, so that nothing flickers and a selection survives. A row has a label, a value and,
+// where it needs words, a detail; a name and a level for the style sheet and for tests.
 function fill(list, rows) {
   while (list.children.length > rows.length) list.lastChild.remove();
-  rows.forEach(([label, value, level], index) => {
+  rows.forEach(({ label, value, detail = "", name = "", level = "" }, index) => {
     let row = list.children[index];
     if (!row) {
       row = document.createElement("div");
-      row.append(document.createElement("dt"), document.createElement("dd"));
+      row.append(document.createElement("dt"), document.createElement("dd"), document.createElement("dd"));
       list.append(row);
     }
-    if (row.firstChild.textContent !== label) row.firstChild.textContent = label;
-    if (row.lastChild.textContent !== value) row.lastChild.textContent = value;
-    row.dataset.level = level || "";
+    [label, value, detail].forEach((text, place) => {
+      if (row.children[place].textContent !== text) row.children[place].textContent = text;
+    });
+    row.lastChild.hidden = !detail;
+    row.dataset.name = name;
+    row.dataset.level = level;
   });
 }
 
 function updatePicture() {
   const rows = [];
   if (playingSince) {
-    if (video.videoWidth) rows.push(["Picture", `${video.videoWidth} × ${video.videoHeight}`]);
-    rows.push(["Behind live edge", seconds(1000 * behind())]);
+    if (video.videoWidth) rows.push({ label: "Picture", value: `${video.videoWidth} × ${video.videoHeight}` });
+    rows.push({ label: "Behind live edge", value: seconds(1000 * behind()) });
     const quality = video.getVideoPlaybackQuality ? video.getVideoPlaybackQuality() : null;
-    if (quality && quality.totalVideoFrames) rows.push(["Frames dropped", `${quality.droppedVideoFrames} of ${quality.totalVideoFrames}`]);
+    if (quality && quality.totalVideoFrames) {
+      rows.push({ label: "Frames dropped", value: `${quality.droppedVideoFrames} of ${quality.totalVideoFrames}` });
+    }
   }
   fill($("picture"), rows);
-}
-
-let previous = { at: 0 };
-function onStats(event) {
-  const stats = JSON.parse(event.data);
-  stats.at = performance.now();
-  const rows = [];
-  for (const [label, get, write, judge] of FIGURES) {
-    const value = get(stats, previous);
-    if (typeof value === "number" && Number.isFinite(value)) rows.push([label, write(value), judge && judge(value)]);
-  }
-  previous = stats;
-  fill($("figures"), rows);
-  $("figures-note").textContent = "";
-  const { name, live_path: path } = stats.playout;
-  if (name && $("name").textContent !== name) $("name").textContent = document.title = name;
-  setAddress(path || "/live");
 }
 
 function setAddress(path) {
@@ -298,10 +253,6 @@ $("copy").addEventListener("click", () => {
   if (!navigator.clipboard) return getSelection().selectAllChildren($("address"));
   navigator.clipboard.writeText($("address").textContent).then(() => done("Copied"), () => done("Refused"));
 });
-
-const events = new EventSource("/events");
-events.onmessage = onStats;
-events.onerror = () => ($("figures-note").textContent = "The peer does not answer; asking again…");
 
 setAddress("/live");
 setInterval(watch, 100);

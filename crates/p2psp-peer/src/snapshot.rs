@@ -85,10 +85,17 @@ pub struct Snapshot {
     pub received_chunks_total: u64,
     /// Payload bytes received, each chunk once.
     pub received_bytes_total: u64,
-    /// Of these, chunks that came from the splitter in turns.
+    /// Of these, bytes that the splitter sent, in turns or in answer to pulls; the rest came from teammates.
+    pub splitter_bytes_total: u64,
+    /// Of the chunks received, those that came from the splitter in turns.
     pub splitter_chunks_total: u64,
     /// Chunks that came in answer to pulls.
     pub pulled_chunks_total: u64,
+    /// Chunks of which it is settled whether they came by themselves, as told to the splitter; counted from this peer's having had
+    /// the whole team's chunks, and where the stream is signed.
+    pub due_chunks_total: u64,
+    /// Of these, chunks that did not come by themselves: rebuilt, pulled or lost. The loss before repair.
+    pub missing_chunks_total: u64,
     /// Chunks that did not come and were rebuilt from parity.
     pub rebuilt_chunks_total: u64,
     /// Chunks of its own turns that never reached it, rebuilt, and relayed late.
@@ -173,8 +180,11 @@ impl Snapshot {
             delay_buckets_us: Vec::new(),
             received_chunks_total: 0,
             received_bytes_total: 0,
+            splitter_bytes_total: 0,
             splitter_chunks_total: 0,
             pulled_chunks_total: 0,
+            due_chunks_total: 0,
+            missing_chunks_total: 0,
             rebuilt_chunks_total: 0,
             healed_chunks_total: 0,
             asked_chunks_total: 0,
@@ -241,8 +251,11 @@ impl Snapshot {
                 + stats.chunks_from_teammates
                 + stats.chunks_pulled,
             received_bytes_total: stats.bytes_received,
+            splitter_bytes_total: stats.bytes_from_splitter,
             splitter_chunks_total: stats.chunks_from_splitter,
             pulled_chunks_total: stats.chunks_pulled,
+            due_chunks_total: stats.chunks_due,
+            missing_chunks_total: stats.chunks_missing,
             rebuilt_chunks_total: stats.chunks_rebuilt,
             healed_chunks_total: stats.chunks_healed,
             asked_chunks_total: stats.chunks_asked,
@@ -324,7 +337,9 @@ mod tests {
     #[test]
     fn the_player_page_finds_its_figures() {
         let mut stats = PeerStats::default();
-        (stats.teammates, stats.chunks_lost, stats.chunks_played, stats.bytes_received) = (4, 1, 99, 12_345);
+        (stats.teammates, stats.teammates_linked) = (4, 2);
+        (stats.chunks_lost, stats.chunks_played, stats.bytes_received) = (1, 99, 12_345);
+        (stats.bytes_from_splitter, stats.chunks_due, stats.chunks_missing) = (2_345, 50, 3);
         let seat =
             Seat { slot: Slot::new(3).unwrap(), epoch: Epoch(7), observed: "192.0.2.1:9".parse().unwrap() };
         let progress = Progress { seat: Some(seat), ..Progress::default() };
@@ -346,7 +361,14 @@ mod tests {
             ("delay_ms_p99", serde_json::Value::Null),
             ("delay_buckets_us", serde_json::json!([[1_279, 2]])),
             ("received_bytes_total", serde_json::json!(12_345)),
+            ("splitter_bytes_total", serde_json::json!(2_345)),
             ("sent_bytes_total", serde_json::json!(0)),
+            ("due_chunks_total", serde_json::json!(50)),
+            ("missing_chunks_total", serde_json::json!(3)),
+            ("lost_chunks_total", serde_json::json!(1)),
+            ("played_chunks_total", serde_json::json!(99)),
+            ("teammates_linked", serde_json::json!(2)),
+            ("trouble", serde_json::Value::Null),
             ("loss_ratio", serde_json::json!(0.01)),
             ("state", serde_json::json!("member")),
             ("uptime_ms", serde_json::json!(2_000)),

@@ -7,6 +7,10 @@ mod clips;
 #[cfg(test)]
 mod icecast;
 #[cfg(test)]
+mod operators;
+#[cfg(test)]
+mod panel;
+#[cfg(test)]
 mod players;
 #[cfg(test)]
 mod polluter;

@@ -181,6 +181,12 @@ pub struct PeerStats {
     pub manifests_received: u64,
     /// Payload bytes received, each chunk once.
     pub bytes_received: u64,
+    /// Of these, bytes that the splitter sent: in turns, or in answer to pulls.
+    pub bytes_from_splitter: u64,
+    /// Chunks whose play-out time is over, of all of which the team was to send to this member (R-GEN-8).
+    pub chunks_due: u64,
+    /// Of these, chunks that had not come by themselves: rebuilt, pulled or lost.
+    pub chunks_missing: u64,
     /// Copies that were here already.
     pub chunks_duplicate: u64,
     /// Chunks behind the play-out or outside the window.

@@ -264,6 +264,9 @@ impl Peer {
             }
         }
         self.stats.bytes_received += chunk.payload_len() as u64;
+        if trusted {
+            self.stats.bytes_from_splitter += chunk.payload_len() as u64;
+        }
         seat.belief.look_soon(now, number);
         if right == Right::Pull {
             self.stats.chunks_pulled += 1;

@@ -59,6 +59,8 @@ impl Peer {
         let Some(link) = self.life.splitter_link() else { return };
         if seat.witnessing.told == 0 {
             let (chunks_due, chunks_missing) = seat.belief.tell(seat.playout.next_number());
+            self.stats.chunks_due += u64::from(chunks_due);
+            self.stats.chunks_missing += u64::from(chunks_missing);
             let message = Control::Report { chunks_due, chunks_missing };
             self.outbox.extend((chunks_due > 0).then_some(Output::Control { link, message }));
         }

@@ -14,7 +14,7 @@ pub(super) struct Asset {
 }
 
 /// Everything the player page is made of.
-pub(super) const ASSETS: [Asset; 5] = [
+pub(super) const ASSETS: [Asset; 6] = [
     Asset {
         path: "/",
         content_type: "text/html; charset=utf-8",
@@ -31,6 +31,12 @@ pub(super) const ASSETS: [Asset; 5] = [
         path: "/assets/player.js",
         content_type: "text/javascript; charset=utf-8",
         bytes: include_bytes!("../../assets/player.js"),
+        immutable: false,
+    },
+    Asset {
+        path: "/assets/panel.js",
+        content_type: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../../assets/panel.js"),
         immutable: false,
     },
     Asset {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 
 use super::batch::Batch;
 use super::config::PlayoutConfig;
-use super::counters::{Counters, count};
+use super::counters::{Counters, Feed, count};
 use super::shared::SpoolReader;
 use super::spool::{BATCH_PARTS_MAX, Read, wide};
 
@@ -146,29 +146,71 @@ impl Drop for StreamBody {
     }
 }
 
-/// Server-sent events: what the callback gives, now and once a second.
+/// How long a browser waits before it connects to a broken feed again.
+const EVENT_RETRY: &str = "retry: 2000\n";
+
+/// Server-sent events: what the callback gives, now and once a second, which is the sign of life as well. A reader that is slower gets
+/// fewer events, each of the moment that it is made in: nothing waits for it but what the kernel's buffer takes, and one that takes
+/// nothing is disconnected like any player.
 pub(super) struct EventBody {
     give: Box<dyn Fn() -> String + Send>,
     /// The first event goes with the head: a timer would be up to a millisecond late.
     first: bool,
     interval: Interval,
+    _feed: Feed,
     closing: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl EventBody {
     /// `give` must give one line.
-    pub(super) fn new(give: impl Fn() -> String + Send + 'static, closing: Closing) -> Self {
+    pub(super) fn new(give: impl Fn() -> String + Send + 'static, feed: Feed, closing: Closing) -> Self {
         let mut interval = tokio::time::interval_at(Instant::now() + EVENT_INTERVAL, EVENT_INTERVAL);
         // A feed that was held up goes on with the present, not with a burst of the past.
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { give: Box::new(give), first: true, interval, closing: closing.boxed() }
+        Self { give: Box::new(give), first: true, interval, _feed: feed, closing: closing.boxed() }
     }
 
     fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Option<Batch>> {
-        if std::mem::take(&mut self.first) || self.interval.poll_tick(context).is_ready() {
-            return Poll::Ready(Some(Bytes::from(format!("data: {}\n\n", (self.give)())).into()));
+        let is_first = std::mem::take(&mut self.first);
+        if is_first || self.interval.poll_tick(context).is_ready() {
+            let retry = if is_first { EVENT_RETRY } else { "" };
+            return Poll::Ready(Some(Bytes::from(format!("{retry}data: {}\n\n", (self.give)())).into()));
         }
         ready!(self.closing.as_mut().poll(context));
         Poll::Ready(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+    use std::task::Waker;
+
+    /// A reader that was away for a minute gets one event of the present, and not sixty of the past.
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_gets_the_present() {
+        let (made, counters) = (Arc::new(AtomicU64::new(0)), Arc::new(Counters::default()));
+        let feed = Feed::open(&counters, 1).unwrap();
+        assert!(Feed::open(&counters, 1).is_none(), "there is room for one");
+        let (_open, closing) = watch::channel(false);
+        let counted = Arc::clone(&made);
+        let give = move || counted.fetch_add(1, Relaxed).to_string();
+        let mut body = EventBody::new(give, feed, Closing(closing));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut events = |after| {
+            let mut events = 0;
+            while let Poll::Ready(batch) = body.poll_batch(&mut context) {
+                assert!(batch.is_some(), "the feed has not ended");
+                events += 1;
+            }
+            assert_eq!(made.load(Relaxed), after, "nothing is made in advance");
+            events
+        };
+        assert_eq!(events(1), 1);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(events(2), 1);
+        tokio::time::advance(EVENT_INTERVAL).await;
+        assert_eq!(events(3), 1);
     }
 }

@@ -23,6 +23,8 @@ pub struct PlayoutConfig {
     pub cors_origins: Vec<String>,
     /// Connections at once, players or not. Default 64.
     pub connections_max: usize,
+    /// Event feeds at once, one for each open player page; they are part of the connections. Default 32.
+    pub event_feeds_max: usize,
     /// A request head must be complete within this, and an idle connection is closed after it. Default 10 s.
     pub header_timeout: Duration,
     /// How long a player is kept waiting for the stream to begin before it gets a 503. Default 10 s, the time that VLC
@@ -50,6 +52,7 @@ impl Default for PlayoutConfig {
             host_names: Vec::new(),
             cors_origins: Vec::new(),
             connections_max: 64,
+            event_feeds_max: 32,
             header_timeout: Duration::from_secs(10),
             start_wait: Duration::from_secs(10),
             stalled_max: Duration::from_secs(30),

@@ -1,7 +1,7 @@
 //! Counters of the player port. Owns their names; who shows them is someone else's business.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -14,6 +14,8 @@ pub struct PlayoutStats {
     pub players: u64,
     /// Streams ever served.
     pub players_total: u64,
+    /// Event feeds being served now.
+    pub feeds: u64,
     /// Stream bytes handed to players' connections, headers included.
     pub bytes_total: u64,
     /// Times that a slow player was moved to a newer random-access point.
@@ -32,7 +34,7 @@ pub struct PlayoutStats {
     pub refused_not_found_total: u64,
     /// Requests for a stream that had not begun.
     pub refused_not_ready_total: u64,
-    /// Connections beyond the limit.
+    /// Connections and event feeds beyond their limits.
     pub refused_full_total: u64,
 }
 
@@ -40,6 +42,7 @@ pub struct PlayoutStats {
 pub(super) struct Counters {
     pub(super) players: AtomicU64,
     pub(super) players_total: AtomicU64,
+    pub(super) feeds: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) first_byte: OnceLock<Instant>,
     pub(super) stalled: AtomicU64,
@@ -52,6 +55,26 @@ pub(super) struct Counters {
     pub(super) refused_full: AtomicU64,
 }
 
+/// One event feed being served; counted for as long as it is held.
+#[derive(Debug)]
+pub(super) struct Feed(Arc<Counters>);
+
+impl Feed {
+    /// One more feed, unless there are `limit` already.
+    pub(super) fn open(counters: &Arc<Counters>, limit: usize) -> Option<Self> {
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+        let more = |feeds| (feeds < limit).then_some(feeds + 1);
+        counters.feeds.fetch_update(Relaxed, Relaxed, more).ok()?;
+        Some(Self(Arc::clone(counters)))
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.0.feeds.fetch_sub(1, Relaxed);
+    }
+}
+
 /// Adds one.
 pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
@@ -62,6 +85,7 @@ impl Counters {
         PlayoutStats {
             players: self.players.load(Relaxed),
             players_total: self.players_total.load(Relaxed),
+            feeds: self.feeds.load(Relaxed),
             bytes_total: self.bytes.load(Relaxed),
             skips_total: skips,
             stalled_total: self.stalled.load(Relaxed),

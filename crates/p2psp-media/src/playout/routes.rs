@@ -20,7 +20,7 @@ use super::access::{HostRefusal, allowed_origin, check_host, printable};
 use super::assets::{self, Asset};
 use super::body::{Closing, EventBody, ReplyBody, StreamBody};
 use super::config::PlayoutConfig;
-use super::counters::{Counters, PlayoutStats, count};
+use super::counters::{Counters, Feed, PlayoutStats, count};
 use super::format;
 use super::shared::SharedSpool;
 
@@ -167,8 +167,18 @@ impl App {
         let body = if request.method == Method::HEAD {
             ReplyBody::Untold
         } else {
+            let limit = self.config.event_feeds_max;
+            let Some(feed) = Feed::open(&self.counters, limit) else {
+                count(&self.counters.refused_full);
+                let text = format!(
+                    "{limit} pages watch this peer already: close one, or ask for /stats now and then"
+                );
+                let mut reply = sentence(StatusCode::SERVICE_UNAVAILABLE, &text);
+                reply.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+                return reply;
+            };
             let app = Arc::clone(self);
-            ReplyBody::Events(EventBody::new(move || app.stats_line(), self.closing.clone()))
+            ReplyBody::Events(EventBody::new(move || app.stats_line(), feed, self.closing.clone()))
         };
         let mut reply = Response::new(body);
         let headers = reply.headers_mut();

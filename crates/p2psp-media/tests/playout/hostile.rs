@@ -174,6 +174,30 @@ async fn a_player_that_wakes_up_lands_on_the_newest_random_access_point() {
     assert_eq!(body.len(), HEADER.len() + 1128 * units.len());
 }
 
+/// One page more than may watch is told so; the others go on, players play, and a place that becomes free is given away.
+#[tokio::test]
+async fn event_feeds_have_a_limit() {
+    let lab = Lab::playing("video/mp2t", PlayoutConfig { event_feeds_max: 3, ..config() }).await;
+    let mut feeds = Vec::new();
+    for _ in 0..3 {
+        feeds.push(lab.get("/events").await);
+    }
+    let (mut refused, head) = lab.get("/events").await;
+    assert_eq!((head.status, head.value("retry-after")), (503, Some("2")));
+    let sentence = String::from_utf8(refused.body(&head).await).unwrap();
+    assert!(sentence.starts_with("3 pages watch this peer already"), "{sentence}");
+    assert_eq!((lab.stats().feeds, lab.stats().refused_full_total), (3, 1));
+    assert_eq!(lab.ask("GET /stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.0, 200);
+    assert_eq!(lab.get("/live").await.1.status, 200);
+    for (feed, _) in &mut feeds {
+        // The first event, and the next one.
+        assert!(feed.chunk().await.is_some() && feed.chunk().await.is_some());
+    }
+    drop(feeds.pop());
+    lab.until("a place is free", |stats| stats.feeds == 2).await;
+    assert_eq!(lab.get("/events").await.1.status, 200);
+}
+
 #[tokio::test]
 async fn connections_beyond_the_limit_hear_why() {
     let config = PlayoutConfig { connections_max: 2, ..config() };

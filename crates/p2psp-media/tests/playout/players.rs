@@ -162,10 +162,9 @@ async fn figures_are_the_peers_with_the_ports_own_below() {
 
     let (mut client, head) = lab.get("/events").await;
     assert_eq!(head.value("content-type"), Some("text/event-stream"));
-    for _ in 0..2 {
+    for begin in ["retry: 2000\ndata: ", "data: "] {
         let event = String::from_utf8(client.chunk().await.unwrap()).unwrap();
-        let json =
-            event.strip_prefix("data: ").and_then(|rest| rest.strip_suffix("\n\n")).expect("one event");
+        let json = event.strip_prefix(begin).and_then(|rest| rest.strip_suffix("\n\n")).expect("one event");
         assert!(!json.contains('\n'));
         let stats: serde_json::Value = serde_json::from_str(json).unwrap();
         assert_eq!(stats["playout"]["players_total"], 1);
@@ -241,7 +240,7 @@ async fn shutdown_ends_streams_cleanly_and_soon() {
     assert_eq!((report.finished, report.aborted), (2, 0));
     assert_eq!(player.body(&head).await, stream([0, 1]));
     let events = String::from_utf8(feed.body(&feed_head).await).unwrap();
-    assert!(events.starts_with("data: {"), "{events:?}");
+    assert!(events.starts_with("retry: 2000\ndata: {"), "{events:?}");
 }
 
 #[tokio::test]
