@@ -1,12 +1,15 @@
-//! What the loopback team bench is made of: a stamping source, checking players, the floor, and the kernel's counters.
+//! What the loopback benches are made of: a stamping source, checking players, the floor, light members, and the kernel's counters.
 
 mod error;
 pub mod floor;
 pub mod host;
 pub mod http;
+pub mod light;
+pub mod operators;
 pub mod player;
 pub mod process;
 pub mod procfs;
+pub mod program;
 pub mod report;
 pub mod run;
 pub mod source;

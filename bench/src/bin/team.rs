@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{self, Write},
     path::PathBuf,
-    process::{Command, ExitCode},
+    process::ExitCode,
     time::Duration,
 };
 
@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use p2psp_bench::{
     BenchError, floor,
     host::{self, Place},
+    program,
     report::{Row, write_table},
     run::{self, Options},
     team::Integrity,
@@ -28,7 +29,7 @@ struct Arguments {
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "4,16,32", value_parser = clap::value_parser!(u16).range(2..=500))]
     peers: Vec<u16>,
     /// Bit rate of the stream, with k or M
-    #[arg(long, value_name = "BITRATE", default_value = "4M", value_parser = bit_rate)]
+    #[arg(long, value_name = "BITRATE", default_value = "4M", value_parser = program::bit_rate)]
     rate: u64,
     /// Length of the window in which everything is measured
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=3600))]
@@ -95,7 +96,7 @@ fn bench(mut arguments: Arguments) -> Result<ExitCode, BenchError> {
         Some(binary) => binary,
         // Outside of the namespace, where cargo may need the network.
         None => {
-            let binary = build()?;
+            let binary = program::build()?;
             again.extend(["--binary".into(), binary.clone().into()]);
             binary
         }
@@ -162,57 +163,9 @@ async fn run_all(sizes: &[usize], options: &Options, json: Option<&PathBuf>) -> 
     Ok(rows)
 }
 
-/// The program, fresh from this workspace when cargo runs us, else the one beside us.
-fn build() -> Result<PathBuf, BenchError> {
-    let own = std::env::current_exe().map_err(BenchError::io("failed to find this program"))?;
-    let beside = own.with_file_name("p2psp");
-    let cargo = std::env::var_os("CARGO");
-    if cargo.is_none() && beside.exists() {
-        return Ok(beside);
-    }
-    let cargo = cargo.unwrap_or_else(|| "cargo".into());
-    let status = Command::new(&cargo)
-        .args(["build", "--release", "-p", "p2psp", "--manifest-path"])
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
-        .status()
-        .map_err(|cause| BenchError::Spawn { program: cargo.to_string_lossy().into_owned(), cause })?;
-    if !status.success() {
-        return Err(BenchError::Build(status.to_string()));
-    }
-    if beside.exists() {
-        return Ok(beside);
-    }
-    Err(BenchError::Build(format!("it left no {}", beside.display())))
-}
-
-/// `4M`, `800k` or plain bits per second, from 64 kb/s to 1 Gb/s.
-fn bit_rate(text: &str) -> Result<u64, String> {
-    let (number, factor) = match text.strip_suffix(['M', 'm']) {
-        Some(number) => (number, 1_000_000),
-        None => text.strip_suffix(['k', 'K']).map_or((text, 1), |number| (number, 1000)),
-    };
-    let number: u64 = number.parse().map_err(|_| "a bit rate is a whole number, as 800k or 4M".to_owned())?;
-    let rate = number.saturating_mul(factor);
-    if (64_000..=1_000_000_000).contains(&rate) {
-        Ok(rate)
-    } else {
-        Err("a bit rate from 64k to 1000M".to_owned())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bit_rates() {
-        assert_eq!(bit_rate("4M"), Ok(4_000_000));
-        assert_eq!(bit_rate("800k"), Ok(800_000));
-        assert_eq!(bit_rate("64000"), Ok(64_000));
-        for wrong in ["", "M", "4.5M", "-1", "1", "1001M", "99999999999999999999"] {
-            assert!(bit_rate(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn command_line_is_consistent() {

@@ -147,7 +147,7 @@ fn no_team_is_told_as_such() {
     assert!(alone < none && none < old && old < said.len(), "{said}");
     let figures = |words: &str| {
         let fits = |reading: &&Value| reading["standing"].as_str().unwrap().contains(words);
-        readings(&seen).iter().filter(fits).next_back().unwrap_or_else(|| panic!("{words}: {said}"))
+        readings(&seen).iter().rfind(fits).unwrap_or_else(|| panic!("{words}: {said}"))
     };
     let alone = figures("Alone");
     assert_eq!(

@@ -44,6 +44,48 @@ fn one_of_two_is_missed() {
     assert_eq!((crashed(&lab), lab.splitter.stats().members), (1, 1));
 }
 
+/// R-CRASH-5: nobody can miss the only member, so that it is asked all the time, whether the stream flows or not: it is out within a
+/// second of its death.
+#[test]
+fn the_only_one_is_missed_too() {
+    for is_flowing in [true, false] {
+        let mut lab = team(1);
+        lab.stream(300, CHUNK, 50);
+        lab.wires.dead.push(1);
+        if is_flowing {
+            lab.stream(200, CHUNK, 50)
+        } else {
+            lab.pass(Duration::from_secs(1))
+        }
+        assert_eq!((crashed(&lab), lab.splitter.stats().members), (1, 0), "flowing: {is_flowing}");
+    }
+}
+
+/// The only member is held up again and again, in the stream and in its pauses, all that it says meanwhile is lost, and it keeps its
+/// seat; a splitter that is held up itself takes nothing for silence.
+#[test]
+fn stalls_cost_the_only_one_nothing() {
+    let mut lab = team(1);
+    lab.stream(300, CHUNK, 50);
+    for stall_ms in (20..=440).step_by(20) {
+        lab.wires.deaf.push((1, SPLITTER));
+        if stall_ms % 40 == 0 {
+            lab.stream(stall_ms / 5, CHUNK, 50);
+        } else {
+            lab.pass(Duration::from_millis(stall_ms));
+        }
+        lab.wires.deaf.clear();
+        lab.stream(150, CHUNK, 50);
+        assert_eq!((lab.splitter.stats().members, crashed(&lab)), (1, 0), "{stall_ms} ms");
+    }
+    // Nobody's clock runs meanwhile: all that was due then is due at once.
+    for held_up_s in [1, 10, 60] {
+        lab.now = lab.now + Duration::from_secs(held_up_s);
+        lab.stream(300, CHUNK, 50);
+        assert_eq!((lab.splitter.stats().members, crashed(&lab)), (1, 0), "{held_up_s} s");
+    }
+}
+
 /// A source that pauses gives nobody anything to send, and that is no silence: nobody is named, asked or put out, in the pause or
 /// after it.
 #[test]
