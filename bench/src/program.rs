@@ -1,14 +1,80 @@
-//! What the benches' command lines have in common: the program to measure, and bit rates. Knows nothing of what is measured.
+//! What the benches' programs have in common: where they run, the program to measure, how they end, and bit rates. Knows nothing of what is
+//! measured.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    ffi::OsString,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
 
-use crate::BenchError;
+use tokio::{runtime::Runtime, task::LocalSet};
 
-/// The program, fresh from this workspace when cargo runs us, else the one beside us.
+use crate::{
+    BenchError,
+    host::{self, Place},
+};
+
+/// Where a bench goes on.
+#[derive(Debug)]
+pub enum Begun {
+    /// Nothing to do here: it ran elsewhere and has ended so.
+    Left(ExitCode),
+    /// Here.
+    Here {
+        /// The program to measure.
+        binary: PathBuf,
+        /// Whether the network is of its own.
+        own_namespace: bool,
+    },
+}
+
+/// Finds or builds the program, and goes to a network namespace of its own, if one can be had.
 ///
 /// # Errors
-/// It does not build.
-pub fn build() -> Result<PathBuf, BenchError> {
+/// The program does not build, or the namespace is there and does not work.
+pub fn begin(binary: Option<PathBuf>) -> Result<Begun, BenchError> {
+    let mut again: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let binary = match binary {
+        Some(binary) => binary,
+        // Outside of the namespace, where cargo may need the network.
+        None => {
+            let binary = build()?;
+            again.extend(["--binary".into(), binary.clone().into()]);
+            binary
+        }
+    };
+    let own_namespace = match host::isolate(&again)? {
+        Place::Left(code) => return Ok(Begun::Left(code)),
+        Place::Own => true,
+        Place::Shared(why) => {
+            eprintln!(
+                "no network namespace of its own: {why}; the figures hold this machine's packet filters too"
+            );
+            false
+        }
+    };
+    Ok(Begun::Here { binary, own_namespace })
+}
+
+/// Runs a bench to its end, or until it is interrupted.
+///
+/// # Errors
+/// Its own, and [`BenchError::Interrupted`].
+pub fn run<T>(runtime: Runtime, bench: impl Future<Output = Result<T, BenchError>>) -> Result<T, BenchError> {
+    let outcome = LocalSet::new().block_on(&runtime, async {
+        tokio::select! {
+            outcome = bench => outcome,
+            _ = tokio::signal::ctrl_c() => Err(BenchError::Interrupted),
+            () = host::orphaned() => Err(BenchError::Interrupted),
+        }
+    });
+    // The read of standard input that waits for the process outside cannot be called back.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// The program, fresh from this workspace when cargo runs us, else the one beside us.
+fn build() -> Result<PathBuf, BenchError> {
     let own = std::env::current_exe().map_err(BenchError::io("failed to find this program"))?;
     let beside = own.with_file_name("p2psp");
     let cargo = std::env::var_os("CARGO");

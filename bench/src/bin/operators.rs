@@ -6,11 +6,9 @@ use std::{fs, io::Write, path::PathBuf, process::ExitCode, time::Duration};
 use clap::Parser;
 use p2psp_bench::{
     BenchError,
-    host::{self, Place},
     operators::{self, Options, Report},
-    program,
+    program::{self, Begun},
 };
-use tokio::task::LocalSet;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -56,24 +54,11 @@ fn main() -> ExitCode {
     })
 }
 
-fn bench(mut arguments: Arguments) -> Result<ExitCode, BenchError> {
-    let mut again: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
-    let binary = match arguments.binary.take() {
-        Some(binary) => binary,
-        // Outside of the namespace, where cargo may need the network.
-        None => {
-            let binary = program::build()?;
-            again.extend(["--binary".into(), binary.clone().into()]);
-            binary
-        }
+fn bench(arguments: Arguments) -> Result<ExitCode, BenchError> {
+    let binary = match program::begin(arguments.binary)? {
+        Begun::Left(code) => return Ok(code),
+        Begun::Here { binary, .. } => binary,
     };
-    match host::isolate(&again)? {
-        Place::Left(code) => return Ok(code),
-        Place::Own => {}
-        Place::Shared(why) => eprintln!(
-            "no network namespace of its own: {why}; the figures hold this machine's packet filters too"
-        ),
-    }
     let options = Options {
         binary,
         rate: arguments.rate,
@@ -88,16 +73,7 @@ fn bench(mut arguments: Arguments) -> Result<ExitCode, BenchError> {
     // As the programs themselves: members that wake for each packet would take the processor from the splitter.
     let runtime =
         p2psp_net::runtime(p2psp_net::WAKE_GRID).map_err(BenchError::io("failed to start the event loop"))?;
-    let outcome = LocalSet::new().block_on(&runtime, async {
-        tokio::select! {
-            report = operators::run(&options) => report,
-            _ = tokio::signal::ctrl_c() => Err(BenchError::Interrupted),
-            () = host::orphaned() => Err(BenchError::Interrupted),
-        }
-    });
-    // The read of standard input that waits for the process outside cannot be called back.
-    runtime.shutdown_background();
-    let report = outcome?;
+    let report = program::run(runtime, operators::run(&options))?;
     write(&report, arguments.json.as_ref())?;
     report.faults.iter().for_each(|fault| eprintln!("operators: {fault}"));
     Ok(if report.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

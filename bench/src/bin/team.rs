@@ -12,13 +12,11 @@ use std::{
 use clap::{Parser, Subcommand};
 use p2psp_bench::{
     BenchError, floor,
-    host::{self, Place},
-    program,
+    program::{self, Begun},
     report::{Row, write_table},
     run::{self, Options},
     team::Integrity,
 };
-use tokio::task::LocalSet;
 
 #[derive(Debug, Parser)]
 #[command(about = "Measures teams of real peers on the loopback of a network namespace of their own")]
@@ -90,26 +88,10 @@ fn main() -> ExitCode {
     })
 }
 
-fn bench(mut arguments: Arguments) -> Result<ExitCode, BenchError> {
-    let mut again: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
-    let binary = match arguments.binary.take() {
-        Some(binary) => binary,
-        // Outside of the namespace, where cargo may need the network.
-        None => {
-            let binary = program::build()?;
-            again.extend(["--binary".into(), binary.clone().into()]);
-            binary
-        }
-    };
-    let own_namespace = match host::isolate(&again)? {
-        Place::Left(code) => return Ok(code),
-        Place::Own => true,
-        Place::Shared(why) => {
-            eprintln!(
-                "no network namespace of its own: {why}; the figures hold this machine's packet filters too"
-            );
-            false
-        }
+fn bench(arguments: Arguments) -> Result<ExitCode, BenchError> {
+    let (binary, own_namespace) = match program::begin(arguments.binary)? {
+        Begun::Left(code) => return Ok(code),
+        Begun::Here { binary, own_namespace } => (binary, own_namespace),
     };
     let options = Options {
         binary,
@@ -129,16 +111,7 @@ fn bench(mut arguments: Arguments) -> Result<ExitCode, BenchError> {
         .enable_all()
         .build()
         .map_err(BenchError::io("failed to start the event loop"))?;
-    let outcome = LocalSet::new().block_on(&runtime, async {
-        tokio::select! {
-            rows = run_all(&sizes, &options, arguments.json.as_ref()) => rows,
-            _ = tokio::signal::ctrl_c() => Err(BenchError::Interrupted),
-            () = host::orphaned() => Err(BenchError::Interrupted),
-        }
-    });
-    // The read of standard input that waits for the process outside cannot be called back.
-    runtime.shutdown_background();
-    let rows = outcome?;
+    let rows = program::run(runtime, run_all(&sizes, &options, arguments.json.as_ref()))?;
     let mut out = io::stdout().lock();
     write_table(&mut out, &rows).map_err(BenchError::io("failed to write the table"))?;
     Ok(if rows.iter().any(|row| row.fault.is_some()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
