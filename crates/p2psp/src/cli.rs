@@ -3,6 +3,7 @@
 
 mod ctl;
 mod demo;
+pub(crate) mod manual;
 mod peer;
 mod splitter;
 
@@ -13,6 +14,7 @@ pub(crate) use splitter::SplitterArgs;
 
 use crate::units::Span;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -89,6 +91,17 @@ pub(crate) enum Command {
     /// Check a settings file, or show the settings in force
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print a shell's completion script
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+    /// Write the man pages, one for each command
+    Man {
+        /// The folder to write them into; made if there is none
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
 }
 
 /// What to do with settings.

@@ -1,4 +1,4 @@
-//! The one binary: `p2psp splitter | peer | demo | ctl | config`. Reads the command line and the settings, starts the log and a
+//! The one binary: `p2psp splitter | peer | demo | ctl | config | completions | man`. Reads the command line and the settings, starts the log and a
 //! single-threaded runtime, and turns every end into an exit code.
 
 mod cli;
@@ -19,7 +19,7 @@ use cli::{Cli, Command, LogFormat};
 use exit::{Code, Failure};
 use settings::merge;
 use std::{
-    io::{Write, stderr},
+    io::{Write, stderr, stdout},
     process::ExitCode,
     time::Duration,
 };
@@ -44,6 +44,17 @@ fn run(log: &mut LogFormat) -> Result<(), Failure> {
     // Help names variables; their values may be secrets.
     let command = hide_values(Cli::command());
     let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    // What packages are made of depends on nobody's settings.
+    if let Command::Completions { shell } = cli.command {
+        return stdout().write_all(&cli::manual::completions(shell)).map_err(|error| {
+            Failure::new(Code::Runtime, format!("cannot write the completion script: {error}"))
+        });
+    }
+    if let Command::Man { folder } = cli.command {
+        let pages = cli::manual::write(&folder).map_err(|error| Failure::of(Code::Runtime, &error))?;
+        report::print(&format!("{pages} pages in {}", folder.display()));
+        return Ok(());
+    }
     let sources = settings::sources(&cli.common, environment()?)?;
     if let Command::Config(command) = cli.command {
         return commands::config(command, &sources);
@@ -66,7 +77,7 @@ fn run(log: &mut LogFormat) -> Result<(), Failure> {
             }
             Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Ctl(args) => Box::pin(ctl::run(args)).await,
-            Command::Config(_) => Ok(()),
+            Command::Config(_) | Command::Completions { .. } | Command::Man { .. } => Ok(()),
         }
     });
     // A read of standard input cannot be called back: waiting for it would keep the process from ending.
