@@ -1,16 +1,20 @@
 //! The command line: every flag with its help text. A setting that also lives in the file or the environment is an `Option`
 //! here, and its default is applied once, in `settings`.
 
+mod connection;
 mod ctl;
 mod demo;
 pub(crate) mod manual;
 mod peer;
 mod splitter;
+mod top;
 
+pub(crate) use connection::ConnectionArgs;
 pub(crate) use ctl::{Action, CtlArgs, Output, Watched, What};
 pub(crate) use demo::DemoArgs;
 pub(crate) use peer::PeerArgs;
 pub(crate) use splitter::SplitterArgs;
+pub(crate) use top::TopArgs;
 
 use crate::units::Span;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -88,6 +92,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Ask or steer a running splitter or peer
     Ctl(CtlArgs),
+    /// Watch a running team or peer on the terminal
+    Top(TopArgs),
     /// Check a settings file, or show the settings in force
     #[command(subcommand)]
     Config(ConfigCommand),

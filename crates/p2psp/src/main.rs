@@ -1,4 +1,4 @@
-//! The one binary: `p2psp splitter | peer | demo | ctl | config | completions | man`. Reads the command line and the settings, starts the log and a
+//! The one binary: `p2psp splitter | peer | demo | ctl | top | config | completions | man`. Reads the command line and the settings, starts the log and a
 //! single-threaded runtime, and turns every end into an exit code.
 
 mod cli;
@@ -12,6 +12,7 @@ mod report;
 mod settings;
 mod signals;
 mod supervisor;
+mod top;
 mod units;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -19,7 +20,7 @@ use cli::{Cli, Command, LogFormat};
 use exit::{Code, Failure};
 use settings::merge;
 use std::{
-    io::{Write, stderr, stdout},
+    io::{IsTerminal, Write, stderr, stdout},
     process::ExitCode,
     time::Duration,
 };
@@ -59,10 +60,13 @@ fn run(log: &mut LogFormat) -> Result<(), Failure> {
     if let Command::Config(command) = cli.command {
         return commands::config(command, &sources);
     }
-    let running_log = logging::start(sources.log, sources.log_level.as_deref())?;
+    // A log line in the middle of the picture helps nobody; into a file it may go.
+    let is_picture = matches!(cli.command, Command::Top(_)) && stderr().is_terminal();
+    let log_level = if is_picture { Some("off") } else { sources.log_level.as_deref() };
+    let running_log = logging::start(sources.log, log_level)?;
     *log = sources.log;
     // Who asks once wants the answer now; who carries a stream saves wake-ups.
-    let grid = if matches!(cli.command, Command::Ctl(_)) { Duration::ZERO } else { p2psp_net::WAKE_GRID };
+    let grid = if matches!(cli.command, Command::Ctl(_) | Command::Top(_)) { Duration::ZERO } else { p2psp_net::WAKE_GRID };
     let runtime = p2psp_net::runtime(grid)
         .map_err(|error| Failure::new(Code::Runtime, format!("cannot start the runtime: {error}")))?;
     let outcome = runtime.block_on(async {
@@ -77,6 +81,7 @@ fn run(log: &mut LogFormat) -> Result<(), Failure> {
             }
             Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Ctl(args) => Box::pin(ctl::run(args)).await,
+            Command::Top(args) => Box::pin(top::run(args)).await,
             Command::Config(_) | Command::Completions { .. } | Command::Man { .. } => Ok(()),
         }
     });

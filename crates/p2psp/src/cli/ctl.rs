@@ -1,49 +1,15 @@
 //! Flags of `p2psp ctl`: asking and steering a running process.
 
+use super::ConnectionArgs;
 use crate::units::Span;
-use clap::{Args, Subcommand, ValueEnum, ValueHint};
-use p2psp_admin::client::{Address, Credentials};
-use std::path::PathBuf;
+use clap::{Args, Subcommand, ValueEnum};
 
 /// Whom to ask, what, and how to show the answer.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = CtlArgs::EXAMPLES)]
 pub(crate) struct CtlArgs {
-    /// The address that the process was given with --admin; a host by name or address is spoken to over TLS
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "P2PSP_CTL_ADMIN",
-        default_value = "127.0.0.1:4490",
-        global = true,
-        help_heading = "Connection"
-    )]
-    pub(crate) admin: Address,
-    /// Root of the process's certificate, PEM [default: the public ones]
-    #[arg(long, value_name = "FILE", env = "P2PSP_CTL_CA", value_hint = ValueHint::FilePath, global = true,
-          help_heading = "Connection")]
-    pub(crate) ca: Option<PathBuf>,
-    /// Certificate to show, PEM
-    #[arg(long, value_name = "FILE", env = "P2PSP_CTL_CERT", value_hint = ValueHint::FilePath, requires = "cert_key",
-          global = true, help_heading = "Connection")]
-    pub(crate) cert: Option<PathBuf>,
-    /// The certificate's private key, PEM
-    #[arg(long, value_name = "FILE", env = "P2PSP_CTL_CERT_KEY", value_hint = ValueHint::FilePath, requires = "cert",
-          global = true, help_heading = "Connection")]
-    pub(crate) cert_key: Option<PathBuf>,
-    /// Bearer token to show; better set in the environment, where other users of this machine cannot read it
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        env = "P2PSP_CTL_TOKEN",
-        hide_env_values = true,
-        global = true,
-        help_heading = "Connection"
-    )]
-    pub(crate) token: Option<String>,
-    /// Longest wait for an answer
-    #[arg(long, value_name = "DURATION", default_value = "5s", global = true, help_heading = "Connection")]
-    pub(crate) timeout: Span,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
     /// How to show the answer
     #[arg(
         long,
@@ -56,17 +22,6 @@ pub(crate) struct CtlArgs {
     pub(crate) output: Output,
     #[command(subcommand)]
     pub(crate) action: Action,
-}
-
-impl CtlArgs {
-    /// What is shown to the process.
-    pub(crate) fn credentials(&self) -> Credentials {
-        Credentials {
-            roots: self.ca.clone(),
-            certificate: self.cert.clone().zip(self.cert_key.clone()),
-            token: self.token.clone(),
-        }
-    }
 }
 
 /// How to show an answer.

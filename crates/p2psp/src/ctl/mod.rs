@@ -15,12 +15,13 @@ use p2psp_admin::{
     v1,
 };
 use serde_json::json;
+pub(crate) use show::span;
 use show::{Columns, Screen};
 use std::{future::Future, time::Duration};
 use tokio::time::timeout;
 
 /// Members of a page: the most that the API gives.
-const PAGE: u32 = p2psp_admin::limits::PAGE_SIZE_MAX;
+pub(crate) const PAGE: u32 = p2psp_admin::limits::PAGE_SIZE_MAX;
 /// Characters of a whole key.
 const KEY_CHARACTERS: usize = 52;
 /// Fewest characters of a key that stand for it.
@@ -68,8 +69,8 @@ impl From<ConnectError> for Failure {
 ///
 /// Nobody answers, or what is asked is refused.
 pub(crate) async fn run(args: CtlArgs) -> Result<(), Failure> {
-    let within = args.timeout.0;
-    let connection = Connection::open(&args.admin, &args.credentials(), within).await?;
+    let within = args.connection.timeout.0;
+    let connection = Connection::open(&args.connection.admin, &args.connection.credentials(), within).await?;
     let ctl = Ctl { connection, within, screen: Screen(args.output) };
     match args.action {
         Action::Get { what: What::Peers, watch: true } | Action::Watch { what: Watched::Peers } => {
@@ -96,6 +97,24 @@ pub(crate) async fn run(args: CtlArgs) -> Result<(), Failure> {
     }
 }
 
+/// An answer, or the failure that it took too long.
+///
+/// # Errors
+///
+/// No answer comes in time, or it is a refusal.
+pub(crate) async fn in_time<T>(
+    within: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, Failure> {
+    match timeout(within, call).await {
+        Ok(answer) => Ok(answer?.into_inner()),
+        Err(_) => {
+            let problem = format!("no answer within {}; --timeout waits longer", Span(within));
+            Err(Failure::new(Code::NoSeat, problem))
+        }
+    }
+}
+
 /// A connection, and how to show what comes.
 struct Ctl {
     connection: Connection,
@@ -109,13 +128,7 @@ impl Ctl {
         &self,
         call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     ) -> Result<T, Failure> {
-        match timeout(self.within, call).await {
-            Ok(answer) => Ok(answer?.into_inner()),
-            Err(_) => {
-                let problem = format!("no answer within {}; --timeout waits longer", Span(self.within));
-                Err(Failure::new(Code::NoSeat, problem))
-            }
-        }
+        in_time(self.within, call).await
     }
 
     async fn get(&self, what: What) -> Result<(), Failure> {

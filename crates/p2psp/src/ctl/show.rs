@@ -186,7 +186,7 @@ fn age(unix_ms: u64) -> String {
 }
 
 /// A span in its two largest units.
-fn span(seconds: u64) -> String {
+pub(crate) fn span(seconds: u64) -> String {
     match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60) {
         (0, 0, 0, s) => format!("{s}s"),
         (0, 0, m, s) => format!("{m}m{s}s"),

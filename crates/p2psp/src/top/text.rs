@@ -1,0 +1,99 @@
+//! Texts of the other side, made safe to show, and figures in words. What comes over the network never reaches the terminal as it is:
+//! control and direction characters are replaced, and nothing is longer than a screen could show.
+
+/// Characters of a text that are kept.
+pub(super) const TEXT_CHARACTERS_MAX: usize = 256;
+
+/// A text without anything that a terminal would obey, or that turns the reading direction.
+pub(super) fn clean(text: &str) -> String {
+    let shown = |c: char| {
+        let is_hidden = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
+        if c.is_control() || is_hidden { '\u{fffd}' } else { c }
+    };
+    text.chars().take(TEXT_CHARACTERS_MAX).map(shown).collect()
+}
+
+/// The beginning of a key, enough to name it.
+pub(super) fn short(key: &str) -> String {
+    key.chars().take(10).collect()
+}
+
+/// A bit rate.
+pub(super) fn bits(per_second: f64) -> String {
+    match per_second {
+        rate if rate >= 1e9 => format!("{:.2} Gbit/s", rate / 1e9),
+        rate if rate >= 1e6 => format!("{:.2} Mbit/s", rate / 1e6),
+        rate if rate >= 1e3 => format!("{:.0} kbit/s", rate / 1e3),
+        rate => format!("{rate:.0} bit/s"),
+    }
+}
+
+/// How many in a second.
+pub(super) fn each(per_second: f64) -> String {
+    if per_second > 0.0 && per_second < 10.0 {
+        format!("{per_second:.1}/s")
+    } else {
+        format!("{per_second:.0}/s")
+    }
+}
+
+/// A share of one.
+pub(super) fn share(ratio: f64) -> String {
+    format!("{:.1} %", ratio * 100.0)
+}
+
+/// Lines of bars, the highest line first: the newest value at the right, `width` of them at most. `full` is what fills the height.
+/// A value that is there has at least the lowest bar; one that is not known is blank.
+pub(super) fn bars(values: &[Option<f64>], width: usize, height: u16, full: f64) -> Vec<String> {
+    const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let newest = values.get(values.len().saturating_sub(width)..).unwrap_or_default();
+    let levels = u32::from(height) * 8;
+    let level = |value: f64| {
+        let reached = |level: &u32| value * f64::from(levels) >= full * f64::from(*level);
+        if full > 0.0 { (1..=levels).take_while(reached).count().max(1) } else { 1 }
+    };
+    let blank = " ".repeat(width.saturating_sub(newest.len()));
+    (0..usize::from(height))
+        .rev()
+        .map(|line| {
+            let bar = |value: &Option<f64>| {
+                let eighths = value.map_or(0, |value| level(value).saturating_sub(line * 8).min(8));
+                EIGHTHS.get(eighths).copied().unwrap_or(' ')
+            };
+            blank.chars().chain(newest.iter().map(bar)).collect()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_left() {
+        let hostile = "a\u{1b}[2J\u{7}\u{9b}31m\r\n\u{202e}b\u{200b}\u{e0041}";
+        let shown = clean(hostile);
+        assert_eq!(shown, "a\u{fffd}[2J\u{fffd}\u{fffd}31m\u{fffd}\u{fffd}\u{fffd}b\u{fffd}\u{fffd}");
+        assert_eq!(clean(&"x".repeat(TEXT_CHARACTERS_MAX + 1)).len(), TEXT_CHARACTERS_MAX);
+    }
+
+    #[test]
+    fn bars_show_the_newest_at_the_right() {
+        let values = [Some(0.0), Some(4.0), None, Some(8.0)];
+        assert_eq!(bars(&values, 6, 1, 8.0), ["  ▁▄ █"]);
+        assert_eq!(bars(&values, 2, 2, 8.0), [" █", " █"]);
+        assert_eq!(bars(&values, 3, 2, 8.0), ["  █", "█ █"]);
+        assert_eq!(bars(&values, 4, 1, 0.0), ["▁▁ ▁"]);
+    }
+
+    #[test]
+    fn figures_are_short() {
+        assert_eq!(
+            [0.0, 999.0, 64_000.0, 4.2e6, 1.25e9].map(bits),
+            ["0 bit/s", "999 bit/s", "64 kbit/s", "4.20 Mbit/s", "1.25 Gbit/s"]
+        );
+        assert_eq!([0.0, 0.5, 12.4].map(each), ["0/s", "0.5/s", "12/s"]);
+        assert_eq!(share(0.0125), "1.2 %");
+    }
+}
