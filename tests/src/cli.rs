@@ -18,13 +18,18 @@ pub fn binary() -> &'static Path {
 pub fn command<A: AsRef<str>>(arguments: &[A]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments.iter().map(AsRef::as_ref));
+    without_settings(&mut command);
+    command.env("NO_COLOR", "1");
+    command
+}
+
+/// Takes the caller's settings out of a command's environment.
+pub fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("P2PSP_") || name == "RUST_LOG" {
             command.env_remove(name);
         }
     }
-    command.env("NO_COLOR", "1");
-    command
 }
 
 /// Starts the program with `arguments`.

@@ -66,7 +66,11 @@ fn run(log: &mut LogFormat) -> Result<(), Failure> {
     let running_log = logging::start(sources.log, log_level)?;
     *log = sources.log;
     // Who asks once wants the answer now; who carries a stream saves wake-ups.
-    let grid = if matches!(cli.command, Command::Ctl(_) | Command::Top(_)) { Duration::ZERO } else { p2psp_net::WAKE_GRID };
+    let grid = if matches!(cli.command, Command::Ctl(_) | Command::Top(_)) {
+        Duration::ZERO
+    } else {
+        p2psp_net::WAKE_GRID
+    };
     let runtime = p2psp_net::runtime(grid)
         .map_err(|error| Failure::new(Code::Runtime, format!("cannot start the runtime: {error}")))?;
     let outcome = runtime.block_on(async {

@@ -7,6 +7,8 @@ mod clips;
 #[cfg(test)]
 mod icecast;
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
 mod operators;
 #[cfg(test)]
 mod panel;
@@ -24,3 +26,5 @@ mod schema;
 mod senders;
 #[cfg(test)]
 mod tools;
+#[cfg(test)]
+mod top;

@@ -135,7 +135,8 @@ impl End {
                 // Those who are still there keep their past.
                 let mut before = std::mem::take(&mut self.members);
                 for record in all.into_iter().take(MEMBERS_MAX).map(member) {
-                    let missing = before.remove(&record.peer).map(|member| member.missing).unwrap_or_default();
+                    let missing =
+                        before.remove(&record.peer).map(|member| member.missing).unwrap_or_default();
                     self.members.insert(record.peer.clone(), Member { record, missing });
                 }
             }

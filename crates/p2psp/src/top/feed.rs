@@ -97,7 +97,10 @@ impl Talk<'_> {
 
     async fn tell(&self, news: News) -> Result<(), Failure> {
         // Nobody is told of this failure: the view is gone.
-        self.news.send((self.target.end, news)).await.map_err(|_| Failure::new(Code::Runtime, "the view ended"))
+        self.news
+            .send((self.target.end, news))
+            .await
+            .map_err(|_| Failure::new(Code::Runtime, "the view ended"))
     }
 
     async fn splitter(&self, mut ticks: Interval) -> Result<Infallible, Failure> {

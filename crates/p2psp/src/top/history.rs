@@ -124,8 +124,9 @@ impl Trace {
 
     /// Nothing is known until the next figures.
     pub(super) fn gap(&mut self) {
+        // No time has passed since then that a rate could be told for.
+        self.uptime_ms = u64::MAX;
         for meter in &mut self.meters {
-            meter.last = None;
             meter.history.push(None);
         }
     }
@@ -183,8 +184,8 @@ impl Figures for SplitterFigures {
 
 impl Figures for PeerFigures {
     const CHARTS: &'static [Figure<Self>] = &[
-        counter!("received", Bits, received_bytes_total),
-        counter!("relayed", Bits, sent_bytes_total),
+        counter!("in", Bits, received_bytes_total),
+        counter!("out", Bits, sent_bytes_total),
         Figure { name: "delay p99", unit: Unit::Millis, read: |figures| figures.delay_ms_p99 },
         counter!("buffer", Millis, buffer_ms),
         counter!("lost", Each, lost_chunks_total),
@@ -222,7 +223,9 @@ mod tests {
     #[test]
     fn rates_are_by_uptime() {
         let mut trace = Trace::new();
-        for (uptime_ms, bytes) in [(1000, 1000), (3000, 2000), (3000, 2000), (4000, 2000), (10, 5), (1010, 130)] {
+        for (uptime_ms, bytes) in
+            [(1000, 1000), (3000, 2000), (3000, 2000), (4000, 2000), (10, 5), (1010, 130)]
+        {
             trace.feed(&figures(uptime_ms, bytes));
         }
         assert_eq!(source(&trace), [None, Some(4000.0), Some(0.0), None, Some(1000.0)]);

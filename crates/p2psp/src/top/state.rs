@@ -190,7 +190,9 @@ impl State {
             self.enter();
         } else if code == KeyCode::Esc && !self.filter.is_empty() {
             self.filter.clear();
-        } else if matches!(code, KeyCode::Esc | KeyCode::Backspace | KeyCode::Left) && self.path.pop().is_some() {
+        } else if matches!(code, KeyCode::Esc | KeyCode::Backspace | KeyCode::Left)
+            && self.path.pop().is_some()
+        {
             self.cursors.truncate(self.path.len() + 1);
         }
     }

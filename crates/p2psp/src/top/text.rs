@@ -22,11 +22,21 @@ pub(super) fn short(key: &str) -> String {
 /// A bit rate.
 pub(super) fn bits(per_second: f64) -> String {
     match per_second {
-        rate if rate >= 1e9 => format!("{:.2} Gbit/s", rate / 1e9),
-        rate if rate >= 1e6 => format!("{:.2} Mbit/s", rate / 1e6),
+        rate if rate >= 1e9 => format!("{} Gbit/s", three(rate / 1e9)),
+        rate if rate >= 1e6 => format!("{} Mbit/s", three(rate / 1e6)),
         rate if rate >= 1e3 => format!("{:.0} kbit/s", rate / 1e3),
         rate => format!("{rate:.0} bit/s"),
     }
+}
+
+/// Three figures of a number from 1 to 1000.
+fn three(number: f64) -> String {
+    let decimals = match number {
+        number if number < 10.0 => 2,
+        number if number < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{number:.decimals$}")
 }
 
 /// How many in a second.
@@ -90,8 +100,8 @@ mod tests {
     #[test]
     fn figures_are_short() {
         assert_eq!(
-            [0.0, 999.0, 64_000.0, 4.2e6, 1.25e9].map(bits),
-            ["0 bit/s", "999 bit/s", "64 kbit/s", "4.20 Mbit/s", "1.25 Gbit/s"]
+            [0.0, 999.0, 64_000.0, 4.2e6, 1.25e9, 1e11].map(bits),
+            ["0 bit/s", "999 bit/s", "64 kbit/s", "4.20 Mbit/s", "1.25 Gbit/s", "100 Gbit/s"]
         );
         assert_eq!([0.0, 0.5, 12.4].map(each), ["0/s", "0.5/s", "12/s"]);
         assert_eq!(share(0.0125), "1.2 %");

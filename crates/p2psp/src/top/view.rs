@@ -3,6 +3,7 @@
 mod body;
 
 use super::{
+    data::Link,
     state::{Page, State},
     text::short,
 };
@@ -18,8 +19,7 @@ use ratatui::{
 const WIDTH_MIN: u16 = 60;
 const HEIGHT_MIN: u16 = 12;
 
-const HELP: &str = "\
- Up Down k j PgUp PgDn Home End   choose a row
+const HELP: &str = " Up Down k j PgUp PgDn Home End   choose a row
  Enter Right                      look into it
  Esc Backspace Left               back
  s  r                             sort by the next column; turn the order
@@ -81,10 +81,13 @@ pub(super) fn draw(state: &State, frame: &mut Frame<'_>) {
         return;
     }
     let look = Look { is_coloured: state.is_coloured };
-    let trouble = state.trouble();
+    // The whole cause, if two lines are enough for it.
+    let trouble = state.trouble().map(|why| format!("disconnected, retrying: {why}"));
+    let width = usize::from(area.width.saturating_sub(1));
+    let banner_lines = trouble.as_ref().map_or(0, |why| if why.chars().count() > width { 2 } else { 1 });
     let [title, banner, crumbs, body, footer] = Layout::vertical([
         Constraint::Length(1),
-        Constraint::Length(u16::from(trouble.is_some())),
+        Constraint::Length(banner_lines),
         Constraint::Length(1),
         Constraint::Fill(1),
         Constraint::Length(1),
@@ -92,8 +95,8 @@ pub(super) fn draw(state: &State, frame: &mut Frame<'_>) {
     .areas(area);
     draw_title(state, look, frame, title);
     if let Some(why) = trouble {
-        let text = format!(" disconnected, retrying: {why}");
-        frame.render_widget(Paragraph::new(Line::styled(text, look.bad())), banner);
+        let [_, banner] = Layout::horizontal([Constraint::Length(1), Constraint::Fill(1)]).areas(banner);
+        frame.render_widget(Paragraph::new(why).style(look.bad()).wrap(Wrap { trim: true }), banner);
     }
     draw_crumbs(state, look, frame, crumbs);
     body::draw(state, look, frame, body);
@@ -114,13 +117,11 @@ fn draw_title(state: &State, look: Look, frame: &mut Frame<'_>, area: Rect) {
             p2psp_admin::v1::Role::Unspecified => "",
         };
         if !role.is_empty() {
-            let up = state.now_unix_ms().saturating_sub(end.info.started_unix_ms) / 1000;
-            left.push(Span::raw(format!(
-                "  {role} {}, pid {}, up {}",
-                end.info.version,
-                end.info.pid,
-                crate::ctl::span(up)
-            )));
+            left.push(Span::raw(format!("  {role} {}, pid {}", end.info.version, end.info.pid)));
+            if end.link == Link::Up {
+                let up = state.now_unix_ms().saturating_sub(end.info.started_unix_ms) / 1000;
+                left.push(Span::raw(format!(", up {}", crate::ctl::span(up))));
+            }
         }
     }
     if state.is_held() {
@@ -158,22 +159,16 @@ fn draw_footer(state: &State, look: Look, frame: &mut Frame<'_>, area: Rect) {
         ])
     } else {
         let order = if state.reversed { "-" } else { "" };
-        let sort = format!("sort {order}{}", state.sort.title().to_lowercase());
+        let sort = format!("by {order}{}", state.sort.title().to_lowercase());
         let filter =
             if state.filter.is_empty() { "filter".to_owned() } else { format!("filter {}", state.filter) };
         let hold = if state.is_held() { "go on" } else { "hold" };
-        let mut keys = vec![("Enter", "look in")];
+        // The first ones are on every screen.
+        let mut keys = vec![("q", "quit"), ("?", "help"), ("Enter", "open")];
         if !state.path().is_empty() {
             keys.push(("Esc", "back"));
         }
-        keys.extend([
-            ("s", sort.as_str()),
-            ("r", "turn"),
-            ("/", filter.as_str()),
-            ("p", hold),
-            ("?", "help"),
-            ("q", "quit"),
-        ]);
+        keys.extend([("p", hold), ("s", sort.as_str()), ("r", "turn"), ("/", filter.as_str())]);
         let mut line = Vec::new();
         for (key, does) in keys {
             line.push(Span::styled(format!(" {key} "), CHOSEN));
@@ -188,12 +183,8 @@ fn draw_help(frame: &mut Frame<'_>, area: Rect) {
     let text = Text::from(HELP);
     let width = u16::try_from(text.width()).unwrap_or(u16::MAX).saturating_add(3).min(area.width);
     let height = u16::try_from(text.height()).unwrap_or(u16::MAX).saturating_add(2).min(area.height);
-    let middle = Rect {
-        x: area.x + (area.width - width) / 2,
-        y: area.y + (area.height - height) / 2,
-        width,
-        height,
-    };
+    let middle =
+        Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
     frame.render_widget(Clear, middle);
     frame.render_widget(Paragraph::new(text).block(Block::bordered().title(" Keys ")), middle);
 }

@@ -28,7 +28,7 @@ const CAUSES_HEIGHT_MIN: u16 = 14;
 /// More columns from here on.
 const WIDE_WIDTH_MIN: u16 = 110;
 /// Characters of a table's small chart.
-const TREND_WIDTH: usize = 10;
+const TREND_WIDTH: usize = 8;
 /// A member that misses more than this is in trouble, and one that misses more than that is worth a look.
 const MISSING_BAD: f64 = 0.05;
 const MISSING_WARNING: f64 = 0.01;
@@ -77,13 +77,9 @@ fn draw_page<F: Figures>(
         _ => 0,
     };
     let lines = |lines: &[Line<'_>]| Constraint::Length(u16::try_from(lines.len()).unwrap_or(u16::MAX));
-    let [facts_area, charts_area, causes_area, table_area] = Layout::vertical([
-        lines(&facts),
-        Constraint::Length(charts),
-        lines(&causes),
-        Constraint::Min(3),
-    ])
-    .areas(area);
+    let [facts_area, charts_area, causes_area, table_area] =
+        Layout::vertical([lines(&facts), Constraint::Length(charts), lines(&causes), Constraint::Min(3)])
+            .areas(area);
     frame.render_widget(Paragraph::new(facts), facts_area);
     if let Some(trace) = trace {
         draw_charts::<F>(trace, look, frame, charts_area);
@@ -105,7 +101,10 @@ fn team_facts(end: &End) -> Vec<Pair> {
         ("channel", short(&channel.channel)),
         ("source", source),
         ("integrity", channel.integrity.clone()),
-        ("members", format!("{} of {}, {} ready", figures.team_peers, team.team_size_max, figures.team_ready)),
+        (
+            "members",
+            format!("{} of {}, {} ready", figures.team_peers, team.team_size_max, figures.team_ready),
+        ),
         ("joined", figures.joins_total.to_string()),
         ("refused", figures.refusals_total.to_string()),
         ("left", figures.goodbyes_total.to_string()),
@@ -198,11 +197,16 @@ fn draw_charts<F: Figures>(trace: &Trace, look: Look, frame: &mut Frame<'_>, are
         let newest = meter.history.newest().map_or_else(|| "-".to_owned(), |value| figure.unit.tell(value));
         let values = meter.history.values();
         let full = values.iter().copied().flatten().fold(0.0, f64::max);
-        let title =
-            Line::from(vec![Span::styled(format!(" {} ", figure.name), look.name()), Span::styled(newest, HEADING)]);
+        let title = Line::from(vec![
+            Span::styled(format!(" {} ", figure.name), look.name()),
+            Span::styled(newest, HEADING),
+        ]);
         let drawn = bars(&values, usize::from(area.width.saturating_sub(1)), height, full);
         let drawn = drawn.into_iter().map(|line| Line::styled(format!(" {line}"), look.bar()));
-        frame.render_widget(Paragraph::new(std::iter::once(title).chain(drawn).collect::<Vec<Line<'_>>>()), *area);
+        frame.render_widget(
+            Paragraph::new(std::iter::once(title).chain(drawn).collect::<Vec<Line<'_>>>()),
+            *area,
+        );
     }
 }
 
@@ -210,7 +214,8 @@ fn draw_table(state: &State, look: Look, frame: &mut Frame<'_>, area: Rect) {
     let rows = state.rows();
     let is_wide = area.width >= WIDE_WIDTH_MIN;
     let key = if is_wide { 52 } else { 10 };
-    let mut columns = vec![("SLOT", 5), ("PEER", key), ("STATE", 8), ("LINK", 7), ("MISSING", 8), ("TREND", 10), ("AGE", 7)];
+    let mut columns =
+        vec![("SLOT", 5), ("PEER", key), ("STATE", 8), ("LINK", 7), ("MISSING", 8), ("TREND", 8), ("AGE", 6)];
     if is_wide {
         columns.push(("WEIGHT", 6));
     }
@@ -225,13 +230,9 @@ fn draw_table(state: &State, look: Look, frame: &mut Frame<'_>, area: Rect) {
             (true, false) => "+",
             (true, true) => "-",
         };
-        // Spare columns have room for the mark only where the title is shorter than they are.
         format!("{title}{mark}")
     };
-    let titles = columns.iter().enumerate().map(|(column, (title, _))| {
-        let indent = if column == 0 { " " } else { "" };
-        Cell::from(format!("{indent}{}", sorted(title)))
-    });
+    let titles = columns.iter().map(|(title, _)| Cell::from(sorted(title)));
     let cells = |row: &Record| {
         let style = match row.missing {
             Some(missing) if missing > MISSING_BAD => look.bad(),
@@ -245,7 +246,7 @@ fn draw_table(state: &State, look: Look, frame: &mut Frame<'_>, area: Rect) {
         let trend = bars(&row.trend, TREND_WIDTH, 1, full).concat();
         let peer = if is_wide { row.peer.clone() } else { short(&row.peer) };
         let mut cells = vec![
-            Cell::from(format!(" {}", row.slot)),
+            Cell::from(row.slot.to_string()),
             Cell::from(peer),
             Cell::from(row.state),
             Cell::from(row.link),
@@ -259,10 +260,11 @@ fn draw_table(state: &State, look: Look, frame: &mut Frame<'_>, area: Rect) {
         cells.push(Cell::from(row.address.clone()));
         Row::new(cells)
     };
-    let [heading, table_area] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+    let [heading, below] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
     let shown = if state.filter.is_empty() { String::new() } else { format!(" with `{}`", state.filter) };
     let heading_text = format!(" {}: {}{shown}", table_title(state), rows.len());
     frame.render_widget(Paragraph::new(Line::styled(heading_text, HEADING)), heading);
+    let [_, table_area] = Layout::horizontal([Constraint::Length(1), Constraint::Fill(1)]).areas(below);
     let table = Table::new(rows.iter().map(cells), widths)
         .header(Row::new(titles).style(look.name()))
         .row_highlight_style(CHOSEN);
