@@ -90,7 +90,7 @@ fn draw_page<F: Figures>(
 
 fn team_facts(end: &End) -> Vec<Pair> {
     let (channel, team) = (&end.channel, &end.team);
-    let figures = team.figures.clone().unwrap_or_default();
+    let figures = team.figures.unwrap_or_default();
     let mut source = format!("{} {}", channel.source, channel.source_state);
     for more in [&channel.source_reason, &channel.container] {
         if !more.is_empty() {
