@@ -41,7 +41,7 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   0    the stream ended, or the program was asked to leave and did
   1    it failed while running: a port in use, a key file, an input, a child process
   2    the command line, a variable or the settings file is wrong
-  3    the splitter cannot be reached, holds another key, gave no seat, or expelled this peer; ctl: nobody answers
+  3    the splitter cannot be reached, holds another key, gave no seat, or expelled this peer; ctl, top: nobody answers
   4    demo --check: the peers did not play the same bytes
   130, 143  ended at once by a second SIGINT or SIGTERM";
 

@@ -8,6 +8,7 @@ mod demo;
 mod exit;
 mod logging;
 mod operators;
+mod printable;
 mod report;
 mod settings;
 mod signals;

@@ -169,6 +169,17 @@ fn a_team_is_watched_and_steered() {
     );
     assert!(http(&http_at, "/readyz").starts_with("HTTP/1.1 200"));
 
+    // One of them, from both sides and in the forms that programs read.
+    for (bind, kind) in [(&splitter_at, "peer"), (&peer_at, "neighbour")] {
+        let described = ctl(bind, &["describe", &ids[1][..8], "-o", "json"]);
+        let described: Value = serde_json::from_slice(&described.stdout).unwrap();
+        assert_eq!(described[kind]["peer"], ids[1].as_str());
+        let wide = String::from_utf8(ctl(bind, &["describe", &ids[1][..8], "-o", "wide"]).stdout).unwrap();
+        assert!(wide.contains(&ids[1]), "{wide}");
+        let yaml = String::from_utf8(ctl(bind, &["describe", &ids[1][..8], "-o", "yaml"]).stdout).unwrap();
+        assert!(yaml.starts_with(&format!("{kind}:\n")) && yaml.contains(&ids[1]), "{yaml}");
+    }
+
     // Expelled by the beginning of its key, seen by the watcher, banned, and ended.
     let output = ctl(&splitter_at, &["expel", &ids[1][..8], "--ban", "1h"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -184,6 +195,7 @@ fn a_team_is_watched_and_steered() {
     // Codes for what goes wrong.
     for (bind, arguments, code, says) in [
         (&splitter_at, &["expel", "zzzzzz"][..], 1, "no member's key begins with zzzzzz"),
+        (&peer_at, &["describe", "zzzzzz"], 1, "no teammate's key begins with zzzzzz"),
         (&splitter_at, &["get", "status"], 1, "splitter or a peer"),
         (&splitter_at, &["ban", &"a".repeat(52), "--for", "0"], 2, "ban_ms"),
         (&splitter_at, &["log-level", "loud"], 2, "none of off, error"),

@@ -49,7 +49,7 @@ pub(crate) enum Action {
         #[arg(long, short)]
         watch: bool,
     },
-    /// Show all that is known of a member
+    /// Show all that is known of a member, or of a peer's teammate
     Describe {
         /// Its key, or enough of the key's beginning
         #[arg(value_name = "PEER")]
@@ -135,7 +135,7 @@ impl CtlArgs {
 
 \x1b[1mExit codes:\x1b[0m
   0    done
-  1    refused: nobody of that key, too many commands waiting, or not what this process does
+  1    refused: nobody of that key, a token that is not let in, too many commands waiting, or not what this process does
   2    the command line is wrong, or the process says that a value is
   3    the address does not answer in time, or the process ended";
 }

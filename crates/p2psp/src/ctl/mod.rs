@@ -8,6 +8,7 @@ mod yaml;
 use crate::{
     cli::{Action, CtlArgs, Output, Watched, What},
     exit::{Code, Failure},
+    printable,
     units::Span,
 };
 use p2psp_admin::{
@@ -30,16 +31,17 @@ const PREFIX_CHARACTERS_MIN: usize = 4;
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {
         use tonic::Code as Grpc;
+        let message = printable::line(status.message());
         match status.code() {
-            Grpc::InvalidArgument | Grpc::OutOfRange => Self::new(Code::Usage, status.message()),
-            Grpc::Unavailable | Grpc::DeadlineExceeded => Self::new(Code::NoSeat, status.message()),
+            Grpc::InvalidArgument | Grpc::OutOfRange => Self::new(Code::Usage, message),
+            Grpc::Unavailable | Grpc::DeadlineExceeded => Self::new(Code::NoSeat, message),
             Grpc::Unimplemented => Self::new(
                 Code::Runtime,
                 "this process does not do that: `p2psp ctl get info` says whether it is a splitter or a peer",
             ),
             // No answer of ours: what a connection breaks with.
             Grpc::Unknown | Grpc::Cancelled => {
-                Self::new(Code::NoSeat, format!("the connection broke: {}", status.message()))
+                Self::new(Code::NoSeat, format!("the connection broke: {message}"))
             }
             Grpc::Ok
             | Grpc::NotFound
@@ -50,7 +52,7 @@ impl From<tonic::Status> for Failure {
             | Grpc::Aborted
             | Grpc::Internal
             | Grpc::DataLoss
-            | Grpc::Unauthenticated => Self::new(Code::Runtime, status.message()),
+            | Grpc::Unauthenticated => Self::new(Code::Runtime, message),
         }
     }
 }
@@ -164,16 +166,7 @@ impl Ctl {
                 self.screen.object("status", &status.unwrap_or_default());
             }
             What::Neighbours => {
-                let mut neighbours = Vec::new();
-                let mut request = v1::ListNeighboursRequest { page_size: PAGE, page_token: String::new() };
-                loop {
-                    let page = self.ask(peer.list_neighbours(request.clone())).await?;
-                    neighbours.extend(page.neighbours);
-                    if page.next_page_token.is_empty() {
-                        break;
-                    }
-                    request.page_token = page.next_page_token;
-                }
+                let neighbours = self.neighbours().await?;
                 self.screen.list("neighbours", &neighbours);
             }
         }
@@ -194,6 +187,20 @@ impl Ctl {
         }
     }
 
+    async fn neighbours(&self) -> Result<Vec<v1::Neighbour>, Failure> {
+        let mut client = self.connection.peer();
+        let mut neighbours = Vec::new();
+        let mut request = v1::ListNeighboursRequest { page_size: PAGE, page_token: String::new() };
+        loop {
+            let page = self.ask(client.list_neighbours(request.clone())).await?;
+            neighbours.extend(page.neighbours);
+            if page.next_page_token.is_empty() {
+                return Ok(neighbours);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
     async fn bans(&self) -> Result<Vec<v1::Ban>, Failure> {
         let mut client = self.connection.splitter();
         let mut bans = Vec::new();
@@ -209,6 +216,14 @@ impl Ctl {
     }
 
     async fn describe(&self, peer: &str) -> Result<(), Failure> {
+        let info = self.ask(self.connection.runtime().get_info(v1::GetInfoRequest {})).await?.info;
+        if info.is_some_and(|info| info.role() == v1::Role::Peer) {
+            let mut neighbours = self.neighbours().await?;
+            let key = named(peer, neighbours.iter().map(|record| record.peer.clone()), "teammate's key")?;
+            neighbours.retain(|record| record.peer == key);
+            self.screen.object("neighbour", &neighbours.pop().unwrap_or_default());
+            return Ok(());
+        }
         let peer = self.member(peer).await?;
         let request = v1::GetPeerRequest { peer, read_mask: None };
         let found = self.ask(self.connection.splitter().get_peer(request)).await?.peer.unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Answers on standard output: columns for people, JSON and YAML for programs. The names in JSON are the schema's.
 
 use super::{is_table, yaml};
-use crate::{cli::Output, report::print};
+use crate::{cli::Output, printable, report::print};
 use p2psp_admin::v1;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -89,7 +89,7 @@ impl Screen {
             flatten("", &value, self.0 == Output::Wide, &mut rows);
             let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
             for (name, value) in rows {
-                print(&format!("{name:width$}  {value}"));
+                print(&format!("{name:width$}  {}", printable::line(&value)));
             }
         } else {
             self.value(&json!({ name: value }));
@@ -110,6 +110,9 @@ impl Screen {
         let columns = if self.0 == Output::Wide { T::HEADS.len() } else { T::NARROW };
         let heads = titled.then(|| T::HEADS.iter().map(|head| (*head).to_owned()).collect());
         let rows: Vec<Vec<String>> = heads.into_iter().chain(rows).collect();
+        // What a process tells is shown, not obeyed; JSON and YAML escape it by themselves.
+        let rows: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().map(|cell| printable::line(cell)).collect()).collect();
         let width = |(column, least): (usize, &usize)| {
             let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
             cells.chain([*least]).max().unwrap_or(0)
@@ -124,7 +127,7 @@ impl Screen {
     /// What a command did: a line for people, an object for programs.
     pub(super) fn done(self, line: &str, value: &Value) {
         if is_table(self.0) {
-            print(line);
+            print(&printable::lines(line));
         } else {
             self.value(value);
         }
