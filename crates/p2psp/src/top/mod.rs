@@ -16,7 +16,6 @@ use crate::{
 };
 use crossterm::event::Event;
 use feed::Target;
-use p2psp_net::tasks;
 use state::State;
 use std::{
     io::{self, IsTerminal, stdin, stdout},
@@ -27,6 +26,7 @@ use tokio::{
     select,
     signal::unix::{SignalKind, signal},
     sync::mpsc,
+    task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
 
@@ -71,12 +71,12 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), Failure> {
         None => None,
     };
     let (sender, news) = mpsc::channel(NEWS_MAX);
+    let mut feeds = JoinSet::new();
     for target in targets {
-        // They end with the view, which ends with the process.
-        drop(tasks::spawn("top", target.follow(first.take(), sender.clone())));
+        feeds.spawn(target.follow(first.take(), sender.clone()));
     }
     let is_coloured = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    show(State::new(names, is_coloured), news)
+    show(State::new(names, is_coloured), news, feeds)
         .await
         .map_err(|error| Failure::new(Code::Runtime, format!("the terminal failed: {error}")))
 }
@@ -96,7 +96,11 @@ impl Drop for Screen {
     }
 }
 
-async fn show(mut state: State, mut news: mpsc::Receiver<(usize, data::News)>) -> io::Result<()> {
+async fn show(
+    mut state: State,
+    mut news: mpsc::Receiver<(usize, data::News)>,
+    mut feeds: JoinSet<()>,
+) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -126,6 +130,8 @@ async fn show(mut state: State, mut news: mpsc::Receiver<(usize, data::News)>) -
                     state.apply(end, told);
                 }
             }
+            // They follow for as long as there is a view. A panic has given the terminal back already.
+            Some(ended) = feeds.join_next() => return ended.map_err(io::Error::other),
             _ = ages.tick() => {}
         }
     }
