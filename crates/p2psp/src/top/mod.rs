@@ -14,10 +14,11 @@ use crate::{
     cli::TopArgs,
     exit::{Code, Failure},
 };
-use crossterm::event::Event;
+use crossterm::{event::Event, terminal::is_raw_mode_enabled};
 use feed::Target;
 use state::State;
 use std::{
+    fmt,
     io::{self, IsTerminal, stdin, stdout},
     thread,
     time::Duration,
@@ -76,9 +77,11 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), Failure> {
         feeds.spawn(target.follow(first.take(), sender.clone()));
     }
     let is_coloured = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    show(State::new(names, is_coloured), news, feeds)
-        .await
-        .map_err(|error| Failure::new(Code::Runtime, format!("the terminal failed: {error}")))
+    show(State::new(names, is_coloured), news, feeds).await
+}
+
+fn terminal_failed(error: impl fmt::Display) -> Failure {
+    Failure::new(Code::Runtime, format!("the terminal failed: {error}"))
 }
 
 /// The terminal while the view has it; dropping it gives it back as it was. A panic does so, too, before it is told.
@@ -92,7 +95,10 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        ratatui::restore();
+        // After a panic it has been given back already; once more would write over what was told since.
+        if is_raw_mode_enabled().unwrap_or(true) {
+            ratatui::restore();
+        }
     }
 }
 
@@ -100,17 +106,17 @@ async fn show(
     mut state: State,
     mut news: mpsc::Receiver<(usize, data::News)>,
     mut feeds: JoinSet<()>,
-) -> io::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+) -> Result<(), Failure> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(terminal_failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(terminal_failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(terminal_failed)?;
     let mut ages = interval(AGES_EVERY);
     ages.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut screen = Screen::open()?;
-    let mut keys = keyboard()?;
+    let mut screen = Screen::open().map_err(terminal_failed)?;
+    let mut keys = keyboard().map_err(terminal_failed)?;
     while !state.quit {
         state.tick(p2psp_admin::unix_ms());
-        screen.0.draw(|frame| view::draw(&state, frame))?;
+        screen.0.draw(|frame| view::draw(&state, frame)).map_err(terminal_failed)?;
         select! {
             _ = interrupt.recv() => return Ok(()),
             _ = terminate.recv() => return Ok(()),
@@ -119,7 +125,7 @@ async fn show(
                 Some(Ok(Event::Key(key))) => state.press(key),
                 // A new size is asked for with each frame.
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(error),
+                Some(Err(error)) => return Err(terminal_failed(error)),
                 None => return Ok(()),
             },
             Some((end, told)) = news.recv() => {
@@ -131,7 +137,9 @@ async fn show(
                 }
             }
             // They follow for as long as there is a view. A panic has given the terminal back already.
-            Some(ended) = feeds.join_next() => return ended.map_err(io::Error::other),
+            Some(ended) = feeds.join_next() => {
+                return ended.map_err(|error| Failure::new(Code::Runtime, format!("the view failed: {error}")));
+            }
             _ = ages.tick() => {}
         }
     }
