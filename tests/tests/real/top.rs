@@ -204,6 +204,26 @@ fn a_lost_splitter_comes_back() {
     }
 }
 
+/// A splitter that hangs is told after the time that was given to answers, and keys work meanwhile.
+#[test]
+fn a_hanging_splitter_is_told() {
+    let splitter = Splitter::start(&["--input", "testcard", "--admin", "127.0.0.1:0"]);
+    let address = admin(&splitter.process.ready());
+    let tmux = Tmux::start("hangs", (80, 24), &["top", "--admin", &address, "--timeout", "1s"]);
+    tmux.shows("team", |screen| screen.contains("Members: 0"));
+    splitter.process.signal(Signal::SIGSTOP);
+    tmux.press("?");
+    tmux.shows("help", |screen| screen.contains("Any key closes this"));
+    tmux.press("x");
+    tmux.shows("word of the silence", |screen| {
+        screen.contains("disconnected, retrying: no answer within 1s")
+    });
+    splitter.process.signal(Signal::SIGCONT);
+    tmux.shows("team again", |screen| screen.contains("Members: 0") && !screen.contains("disconnected"));
+    tmux.press("C-c");
+    tmux.ended(0);
+}
+
 /// What cannot be watched is told with the exit codes that the help names, on a terminal that stays as it was.
 #[test]
 fn refusals_are_told() {
