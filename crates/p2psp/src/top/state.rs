@@ -361,12 +361,16 @@ impl State {
         }
     }
 
-    /// Whether the process that the page is about answers.
-    pub(super) fn trouble(&self) -> Option<&str> {
-        match &self.subject()?.link {
-            Link::Down(why) => Some(why),
-            Link::Up | Link::Trying => None,
+    /// Who does not answer, and why: the process that the page is about, or else the first of the others.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let subject = self.subject()?;
+        if let Link::Down(why) = &subject.link {
+            return Some(format!("disconnected, retrying: {why}"));
         }
+        self.ends().iter().find_map(|end| match &end.link {
+            Link::Down(why) => Some(format!("{} disconnected, retrying: {why}", end.address)),
+            Link::Up | Link::Trying => None,
+        })
     }
 }
 

@@ -239,6 +239,18 @@ fn a_lost_process_is_told() {
     assert!(!picture(&state, 80, 24).contains("disconnected"));
 }
 
+/// A peer that was named and does not answer is told on the team's page, too.
+#[test]
+fn a_silent_peer_is_told() {
+    let mut state = team();
+    state.apply(1, News::Down("nothing answered".into()));
+    let shown = picture(&state, 80, 24);
+    assert!(shown.contains("127.0.0.1:4491 disconnected, retrying: nothing answered"), "{shown}");
+    press(&mut state, &[KeyCode::Enter]);
+    let shown = picture(&state, 80, 24);
+    assert!(shown.contains("\n disconnected, retrying: nothing answered"), "{shown}");
+}
+
 #[test]
 fn help_is_shown() {
     let mut state = team();

@@ -82,7 +82,7 @@ pub(super) fn draw(state: &State, frame: &mut Frame<'_>) {
     }
     let look = Look { is_coloured: state.is_coloured };
     // The whole cause, if two lines are enough for it.
-    let trouble = state.trouble().map(|why| format!("disconnected, retrying: {why}"));
+    let trouble = state.trouble();
     let width = usize::from(area.width.saturating_sub(1));
     let banner_lines = trouble.as_ref().map_or(0, |why| if why.chars().count() > width { 2 } else { 1 });
     let [title, banner, crumbs, body, footer] = Layout::vertical([
