@@ -1,0 +1,169 @@
+#!/bin/bash
+# tests/deploy/package.sh p2psp_VERSION_ARCH.deb: installs the package on this machine, lets a splitter and a peer stream as its units say,
+# removes it, and fails if a file stays. For root, on a machine that has no P2PSP of its own.
+set -Eeuo pipefail
+trap 'echo "${0##*/}:$LINENO: $BASH_COMMAND" >&2' ERR
+
+splitter=127.0.0.1:4490
+peer=127.0.0.1:4491
+# What systemd might choose for DynamicUser=.
+user=61234
+
+main() {
+    deb=$(realpath "$1")
+    exec 9>/run/lock/package-test
+    flock 9
+    # Left by a run that was killed: then what is here is ours.
+    mark=/var/tmp/package-test
+    if [ -e "$mark" ]; then forget; fi
+    before=$(traces)
+    if dpkg-query --show p2psp >/dev/null 2>&1 || [ -n "$before" ]; then
+        echo "P2PSP is on this machine already, and this test would remove it with its keys:" "$before" >&2
+        exit 1
+    fi
+    : >"$mark"
+    trap forget EXIT
+
+    install_package
+    says "p2psp $(dpkg-deb --field "$deb" Version)" p2psp --version
+    dpkg --verify p2psp
+    is_complete
+    # A network and processes of its own: its ports are free, and nothing outlives it.
+    unshare --net --mount --pid --fork --kill-child --mount-proc bash "$0" --team
+
+    echo "# a word of the administrator" >>/etc/p2psp/splitter.toml
+    install_package --reinstall
+    says "# a word of the administrator" tail -n 1 /etc/p2psp/splitter.toml
+
+    apt_get remove p2psp
+    test ! -e /usr/bin/p2psp -a -e /etc/p2psp/splitter.toml -a -e /var/lib/p2psp-splitter/channel.key
+    apt_get purge p2psp
+    says "" traces
+    echo "installed, ran, and was removed: $(basename "$deb")"
+}
+
+apt_get() {
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@" </dev/null >/dev/null
+}
+
+install_package() {
+    apt_get install --no-install-recommends "$@" "$deb"
+}
+
+forget() {
+    if dpkg-query --show p2psp >/dev/null 2>&1; then apt_get purge p2psp || true; fi
+    rm -rf "$mark" /var/lib/p2psp-splitter /var/lib/p2psp-peer /run/p2psp-splitter /run/p2psp-peer
+}
+
+# All that is called so where programs and their data live.
+traces() {
+    find /bin/ /etc /lib/ /opt /run /sbin/ /srv /usr /var -xdev -iname '*p2psp*' -not -path "$PWD/*" -not -path "$deb" 2>/dev/null | sort
+}
+
+# says EXPECTED COMMAND...
+says() {
+    local expected=$1 said
+    shift
+    said=$("$@")
+    if [ "$said" != "$expected" ]; then
+        echo "$*: \`$said\`, and not \`$expected\`" >&2
+        return 1
+    fi
+}
+
+is_complete() {
+    local file
+    for file in splitter.toml peer.toml; do
+        says "600 root:root" stat -c '%a %U:%G' "/etc/p2psp/$file"
+        p2psp config check --config "/etc/p2psp/$file" >/dev/null
+    done
+    systemd-analyze verify --man=no p2psp-splitter.service p2psp-peer.service
+    # Nothing is on the air until its owner says so.
+    says "" find /etc/systemd -name 'p2psp*'
+    dpkg -L p2psp >"$mark"
+    for file in man/man1/p2psp.1.gz man/man1/p2psp-ctl.1.gz zsh/vendor-completions/_p2psp fish/vendor_completions.d/p2psp.fish \
+        doc/p2psp/examples/prometheus/p2psp.rules.yml doc/p2psp/examples/grafana/dashboards/p2psp-team.json; do
+        grep -qx "/usr/share/$file" "$mark"
+    done
+    bash -euc '. /usr/share/bash-completion/completions/p2psp; complete -p p2psp' >/dev/null
+}
+
+# Within the namespaces.
+team() {
+    ip link set lo up
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    echo 'advertise = ["127.0.0.1:4480"]' >>/etc/p2psp/splitter.toml
+    start splitter
+    await "http://$splitter/readyz"
+    link=$(p2psp ctl --admin unix:/run/p2psp-splitter/admin.sock get channel -o json | sed -n 's/.*"link": "\(.*\)".*/\1/p')
+    # As it comes the peer has no link; it says so, and that is final.
+    start peer
+    ended peer 2
+    echo "link = \"$link\"" >>/etc/p2psp/peer.toml
+    start peer
+    await "http://$peer/readyz"
+    says "600 $user" stat -c '%a %u' /var/lib/p2psp-splitter/channel.key
+    says "600 $user" stat -c '%a %u' /var/lib/p2psp-peer/peer.key
+
+    # MPEG-TS begins each 188 bytes with a G.
+    curl --silent --max-time 20 http://127.0.0.1:8080/live | head -c 188000 >"$work/stream" || true
+    says 188000 stat -c %s "$work/stream"
+    says 1000 fold_sync "$work/stream"
+    p2psp ctl --admin unix:/run/p2psp-splitter/admin.sock get peers -o json >"$work/peers"
+    says 1 grep -c '"slot"' "$work/peers"
+    p2psp ctl --admin unix:/run/p2psp-peer/admin.sock get status >/dev/null
+    says 1 metric "$splitter" p2psp_splitter_team_ready_peers
+    says 1 metric "$peer" p2psp_peer_team_peers
+    for role in peer splitter; do
+        kill -TERM "$(cat "$work/$role.pid")"
+        ended "$role" 0
+        rm -rf "/run/p2psp-$role"
+    done
+}
+
+# The value of metric $2 at address $1.
+metric() {
+    curl --silent --fail "http://$1/metrics" | sed -n "s/^$2 //p"
+}
+
+# How many packets of the file begin as they should.
+fold_sync() {
+    od -An -v -tx1 -w188 "$1" | grep -c '^ 47'
+}
+
+# Starts what the unit of role $1 says, as systemd would: an own user, a state and a runtime folder, and a copy of the settings.
+start() {
+    local role=$1 unit folder command
+    unit=/lib/systemd/system/p2psp-$role.service
+    command=$(sed -n '/^ExecStart=/,/[^\\]$/p' "$unit" | sed 's/^ExecStart=//; s/\\$//' | tr '\n' ' ')
+    for folder in "/var/lib/p2psp-$role" "/run/p2psp-$role"; do install -d -m 700 -o "$user" -g "$user" "$folder"; done
+    install -d -m 700 -o "$user" -g "$user" "$work/$role"
+    install -m 400 -o "$user" -g "$user" "/etc/p2psp/$role.toml" "$work/$role/$role.toml"
+    chmod 711 "$work"
+    env -i PATH="$PATH" CREDENTIALS_DIRECTORY="$work/$role" STATE_DIRECTORY="/var/lib/p2psp-$role" RUNTIME_DIRECTORY="/run/p2psp-$role" \
+        setpriv --reuid "$user" --regid "$user" --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all \
+        sh -c "umask 077; exec $command" 2>"$work/$role.log" &
+    echo $! >"$work/$role.pid"
+}
+
+# ended ROLE CODE: waits for the end of a role.
+ended() {
+    local code=0
+    wait "$(cat "$work/$1.pid")" || code=$?
+    if [ "$code" != "$2" ]; then
+        echo "the $1 ended with $code, and not with $2; its log:" >&2
+        tail -n 20 "$work/$1.log" >&2
+        return 1
+    fi
+}
+
+await() {
+    if ! curl --silent --fail --output /dev/null --retry 30 --retry-delay 1 --retry-all-errors "$1"; then
+        echo "$1 does not answer; the logs:" >&2
+        tail -n 20 "$work"/*.log >&2
+        return 1
+    fi
+}
+
+if [ "$1" = --team ]; then team; else main "$@"; fi
