@@ -1,6 +1,6 @@
 //! What operators are given (`deploy/`, `docs/operating.md`) against what the program has: each metric named there is one of
-//! `docs/metrics.md`, each alert has a runbook and a unit test, each dashboard is whole. Whether queries give data is tested with a real
-//! Prometheus, elsewhere.
+//! `docs/metrics.md`, each alert has a runbook and a unit test, each dashboard is whole, each package is of this version, each path leads
+//! somewhere. Whether queries give data is tested with a real Prometheus, and whether packages run by installing them, elsewhere.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,6 +14,14 @@ const METRICS: &str = "docs/metrics.md";
 const RUNBOOK: &str = "docs/operating.md";
 const RULES: &str = "deploy/prometheus/p2psp.rules.yml";
 const RULE_TESTS: &str = "deploy/prometheus/p2psp.rules.test.yml";
+/// Files that name a version, and what stands before it.
+const VERSIONED: [(&str, &str); 5] = [
+    ("deploy/debian/changelog", "p2psp ("),
+    ("deploy/container/Containerfile", "ARG VERSION="),
+    ("deploy/compose/compose.yaml", "P2PSP_IMAGE:-p2psp:"),
+    ("deploy/kustomization.yaml", "newTag: "),
+    (RUNBOOK, "-t p2psp:"),
+];
 
 /// What the files may name.
 #[derive(Debug, Default)]
@@ -38,7 +46,27 @@ pub(crate) fn check(root: &Path) -> Result<(), Box<dyn Error>> {
             faults.extend(dashboard(&text).into_iter().map(|fault| format!("{name}: {fault}")));
         }
     }
+    for (name, before) in VERSIONED {
+        if !is_of(&read(name)?, before, env!("CARGO_PKG_VERSION")) {
+            faults.push(format!("{name}: no {} after `{before}`", env!("CARGO_PKG_VERSION")));
+        }
+    }
+    for path in paths(&runbook).filter(|path| !root.join(path).exists()) {
+        faults.push(format!("{RUNBOOK}: there is no {path}"));
+    }
     if faults.is_empty() { Ok(()) } else { Err(faults.join("\n       ").into()) }
+}
+
+/// Whether the first thing that follows `before` is `version`.
+fn is_of(text: &str, before: &str, version: &str) -> bool {
+    let rest = text.split_once(before).and_then(|(_, after)| after.strip_prefix(version));
+    rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || ".-+~".contains(c)))
+}
+
+/// The paths below `deploy/` that a text names.
+fn paths(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "/._-".contains(c)));
+    words.filter(|word| word.starts_with("deploy/")).map(|word| word.trim_end_matches('.'))
 }
 
 fn known(metrics: &str, rules: &str) -> Known {
@@ -170,6 +198,26 @@ mod tests {
         ] {
             assert!(faulty.len() == 1 && faulty[0].contains(says), "{faulty:?}");
         }
+    }
+
+    #[test]
+    fn packages_are_of_this_version() {
+        for (text, right) in [
+            ("p2psp (1.2.3) unstable", true),
+            ("p2psp (1.2.30) unstable", false),
+            ("p2psp (1.2.3-1) unstable", false),
+            ("p2psp (1.2.2) unstable\n\np2psp (1.2.3) unstable", false),
+            ("p2psp 1.2.3", false),
+        ] {
+            assert_eq!(is_of(text, "p2psp (", "1.2.3"), right, "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_are_found_in_prose_and_commands() {
+        let text = "See `deploy/a/b.yml`, or (deploy/c/). cp -r ../deploy/d target/deploy/e; deploy/f/g.sh | sh # deploy/h.";
+        let expected = ["deploy/a/b.yml", "deploy/c/", "deploy/f/g.sh", "deploy/h"];
+        assert_eq!(paths(text).collect::<Vec<_>>(), expected);
     }
 
     #[test]
