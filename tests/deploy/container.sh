@@ -4,9 +4,8 @@
 #
 # The program is given, in the place of the stage that builds it, and the base image is the C library of this machine, since no registry
 # is asked: a base with less in it than any that one would use.
-set -Eeuo pipefail
-trap 'echo "${0##*/}:$LINENO: $BASH_COMMAND" >&2' ERR
-cd "$(dirname "$0")/../.."
+. "$(dirname "$0")/common.sh"
+root=$(realpath "$(dirname "$0")/../..")
 
 main() {
     work=$(mktemp -d)
@@ -15,8 +14,7 @@ main() {
     mkdir -p "$work"/build/out/{usr/bin,var/lib/p2psp,run/p2psp} "$work/base"
     strip -o "$work/build/out/usr/bin/p2psp" "$1"
     for library in $(ldd "$1" | grep -o '/[^ ]*'); do install -D "$library" "$work/base$library"; done
-    # A network and processes of its own: its ports are free, and nothing outlives it.
-    unshare --net --mount --pid --fork --kill-child --mount-proc bash "$0" --team "$work"
+    apart bash "$0" --team "$work"
     echo "the image was built and ran"
 }
 
@@ -29,7 +27,7 @@ build() {
     store build --quiet --isolation chroot --tag localhost/base --file "$work/base.containerfile" "$work/base" >/dev/null
     store build --quiet --isolation chroot --pull-never --format docker --build-context "build=$work/build" \
         --build-arg BUILD_IMAGE=localhost/base --build-arg BASE_IMAGE=localhost/base --build-arg REVISION=0 \
-        --tag localhost/p2psp --file deploy/container/Containerfile . >/dev/null
+        --tag localhost/p2psp --file "$root/deploy/container/Containerfile" "$root" >/dev/null
     user=$(config '{{.Docker.Config.User}}')
     says 65532:65532 echo "$user"
     says SIGTERM config '{{.Docker.Config.StopSignal}}'
@@ -62,18 +60,18 @@ team() {
     # They share one network here; variables win over the file.
     start splitter --env P2PSP_SPLITTER_ADVERTISE=127.0.0.1:4480
     probed splitter 4490
-    link=$(inside splitter /usr/bin/p2psp ctl get channel -o json | sed -n 's/.*"link": "\(.*\)".*/\1/p')
+    link=$(link_of inside splitter /usr/bin/p2psp ctl)
     start peer --env "P2PSP_PEER_LINK=$link" --env P2PSP_PEER_LISTEN=127.0.0.1:4481 \
         --env P2PSP_PEER_ADMIN=unix:/run/p2psp/admin.sock,0.0.0.0:4491
     probed peer 4491
     says "600 65532" stat -c '%a %u' "$work/state/splitter/channel.key"
 
-    curl --silent --max-time 20 http://127.0.0.1:8080/live | head -c 188000 >"$work/stream" || true
-    says 188000 stat -c %s "$work/stream"
+    plays
     says 1 metric 4490 p2psp_splitter_team_ready_peers
     for role in peer splitter; do
         pid=$(inside "$role" /usr/bin/p2psp ctl get info -o json | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
         # By the image's user, and with no more rights than that.
+        # shellcheck disable=SC2016
         says "65532 0000000000000000" sed -n '/^Uid:/{s/^Uid:\t\([0-9]*\).*/\1/;H}; /^CapEff:/{s/.*\t//;H}; ${g;s/\n//;s/\n/ /p}' "/proc/$pid/status"
         kill -TERM "$pid"
         wait "$(cat "$work/$role.pid")"
@@ -82,7 +80,7 @@ team() {
 
 # What deploy/kubernetes/secrets.sh prints, as a pod finds it.
 secrets() {
-    deploy/kubernetes/secrets.sh >"$work/secret.yaml"
+    "$root/deploy/kubernetes/secrets.sh" >"$work/secret.yaml"
     install -d -m 750 -g 65532 "$work/admin"
     for name in tls.crt tls.key tokens; do
         awk -v "name=  $name: |" '$0 == name { on = 1; next } /^  [a-z]/ { on = 0 } on { sub(/^    /, ""); print }' "$work/secret.yaml" \
@@ -99,7 +97,7 @@ start() {
     local role=$1
     shift
     store run --isolation chroot --cap-drop all --volume "$work/state/$role:/var/lib/p2psp" --volume "$work/admin:/etc/p2psp/admin:ro" \
-        --volume "$PWD/deploy/kubernetes/$role.toml:/etc/p2psp/$role.toml:ro" "$@" "$role" -- \
+        --volume "$root/deploy/kubernetes/$role.toml:/etc/p2psp/$role.toml:ro" "$@" "$role" -- \
         "${entry[@]}" "$role" --config "/etc/p2psp/$role.toml" --ready none >/dev/null 2>"$work/$role.log" &
     echo $! >"$work/$role.pid"
 }
@@ -113,11 +111,7 @@ inside() {
 
 # As the kubelet, the engine and Prometheus ask.
 probed() {
-    if ! curl --silent --insecure --fail --output /dev/null --retry 30 --retry-delay 1 --retry-all-errors "https://127.0.0.1:$2/readyz"; then
-        echo "the $1 does not become ready; its log:" >&2
-        tail -n 20 "$work/$1.log" >&2
-        return 1
-    fi
+    ready "$1" "https://127.0.0.1:$2/readyz" --insecure
     curl --silent --insecure --fail --output /dev/null "https://127.0.0.1:$2/livez"
     inside "$1" "${health[@]:1}" >/dev/null
     says 401 curl --silent --insecure --output /dev/null --write-out '%{http_code}' "https://127.0.0.1:$2/metrics"
@@ -136,17 +130,6 @@ metric() {
 scrape() {
     curl --silent --fail --cacert "$work/admin/tls.crt" --resolve "p2psp:$1:127.0.0.1" --header "Authorization: Bearer $token" \
         "https://p2psp:$1/metrics"
-}
-
-# says EXPECTED COMMAND...
-says() {
-    local expected=$1 said
-    shift
-    said=$("$@")
-    if [ "$said" != "$expected" ]; then
-        echo "$*: \`$said\`, and not \`$expected\`" >&2
-        return 1
-    fi
 }
 
 if [ "$1" = --team ]; then

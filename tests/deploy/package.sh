@@ -1,8 +1,7 @@
 #!/bin/bash
 # tests/deploy/package.sh p2psp_VERSION_ARCH.deb: installs the package on this machine, lets a splitter and a peer stream as its units say,
 # removes it, and fails if a file stays. For root, on a machine that has no P2PSP of its own.
-set -Eeuo pipefail
-trap 'echo "${0##*/}:$LINENO: $BASH_COMMAND" >&2' ERR
+. "$(dirname "$0")/common.sh"
 
 splitter=127.0.0.1:4490
 peer=127.0.0.1:4491
@@ -11,7 +10,8 @@ user=61234
 
 main() {
     deb=$(realpath "$1")
-    exec 9>/run/lock/package-test
+    # One run at a time on a machine.
+    exec 9</run/lock
     flock 9
     # Left by a run that was killed: then what is here is ours.
     mark=/var/tmp/package-test
@@ -28,8 +28,7 @@ main() {
     says "p2psp $(dpkg-deb --field "$deb" Version)" p2psp --version
     dpkg --verify p2psp
     is_complete
-    # A network and processes of its own: its ports are free, and nothing outlives it.
-    unshare --net --mount --pid --fork --kill-child --mount-proc bash "$0" --team
+    apart bash "$0" --team
 
     echo "# a word of the administrator" >>/etc/p2psp/splitter.toml
     install_package --reinstall
@@ -60,17 +59,6 @@ traces() {
     find /bin/ /etc /lib/ /opt /run /sbin/ /srv /usr /var -xdev -iname '*p2psp*' -not -path "$PWD/*" -not -path "$deb" 2>/dev/null | sort
 }
 
-# says EXPECTED COMMAND...
-says() {
-    local expected=$1 said
-    shift
-    said=$("$@")
-    if [ "$said" != "$expected" ]; then
-        echo "$*: \`$said\`, and not \`$expected\`" >&2
-        return 1
-    fi
-}
-
 is_complete() {
     local file
     for file in splitter.toml peer.toml; do
@@ -95,21 +83,18 @@ team() {
     trap 'rm -rf "$work"' EXIT
     echo 'advertise = ["127.0.0.1:4480"]' >>/etc/p2psp/splitter.toml
     start splitter
-    await "http://$splitter/readyz"
-    link=$(p2psp ctl --admin unix:/run/p2psp-splitter/admin.sock get channel -o json | sed -n 's/.*"link": "\(.*\)".*/\1/p')
+    ready splitter "http://$splitter/readyz"
+    link=$(link_of p2psp ctl --admin unix:/run/p2psp-splitter/admin.sock)
     # As it comes the peer has no link; it says so, and that is final.
     start peer
     ended peer 2
     echo "link = \"$link\"" >>/etc/p2psp/peer.toml
     start peer
-    await "http://$peer/readyz"
+    ready peer "http://$peer/readyz"
     says "600 $user" stat -c '%a %u' /var/lib/p2psp-splitter/channel.key
     says "600 $user" stat -c '%a %u' /var/lib/p2psp-peer/peer.key
 
-    # MPEG-TS begins each 188 bytes with a G.
-    curl --silent --max-time 20 http://127.0.0.1:8080/live | head -c 188000 >"$work/stream" || true
-    says 188000 stat -c %s "$work/stream"
-    says 1000 fold_sync "$work/stream"
+    plays
     p2psp ctl --admin unix:/run/p2psp-splitter/admin.sock get peers -o json >"$work/peers"
     says 1 grep -c '"slot"' "$work/peers"
     p2psp ctl --admin unix:/run/p2psp-peer/admin.sock get status >/dev/null
@@ -125,11 +110,6 @@ team() {
 # The value of metric $2 at address $1.
 metric() {
     curl --silent --fail "http://$1/metrics" | sed -n "s/^$2 //p"
-}
-
-# How many packets of the file begin as they should.
-fold_sync() {
-    od -An -v -tx1 -w188 "$1" | grep -c '^ 47'
 }
 
 # Starts what the unit of role $1 says, as systemd would: an own user, a state and a runtime folder, and a copy of the settings.
@@ -154,14 +134,6 @@ ended() {
     if [ "$code" != "$2" ]; then
         echo "the $1 ended with $code, and not with $2; its log:" >&2
         tail -n 20 "$work/$1.log" >&2
-        return 1
-    fi
-}
-
-await() {
-    if ! curl --silent --fail --output /dev/null --retry 30 --retry-delay 1 --retry-all-errors "$1"; then
-        echo "$1 does not answer; the logs:" >&2
-        tail -n 20 "$work"/*.log >&2
         return 1
     fi
 }
