@@ -13,6 +13,19 @@ says() {
     fi
 }
 
+# eventually SECONDS COMMAND...: asks again until the command succeeds.
+eventually() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        if [ "$SECONDS" -ge "$deadline" ]; then
+            echo "in vain: $*" >&2
+            return 1
+        fi
+        sleep 0.2
+    done
+}
+
 # In a network and processes of its own: its ports are free, and nothing outlives it.
 apart() {
     unshare --net --mount --pid --fork --kill-child --mount-proc "$@"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # tests/deploy/container.sh PROGRAM: builds the container image without an engine or a registry, and lets a splitter and a peer run from it
-# with the settings, secrets and probes of the Kubernetes manifests. For root; needs buildah, openssl and curl, and leaves nothing behind.
+# with the settings, secrets and probes of the Kubernetes manifests. For root; needs buildah, openssl, curl and Prometheus, and leaves nothing behind.
 #
 # The program is given, in the place of the stage that builds it, and the base image is the C library of this machine, since no registry
 # is asked: a base with less in it than any that one would use.
@@ -68,6 +68,7 @@ team() {
 
     plays
     says 1 metric 4490 p2psp_splitter_team_ready_peers
+    scraped
     for role in peer splitter; do
         pid=$(inside "$role" /usr/bin/p2psp ctl get info -o json | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
         # By the image's user, and with no more rights than that.
@@ -116,6 +117,27 @@ probed() {
     inside "$1" "${health[@]:1}" >/dev/null
     says 401 curl --silent --insecure --output /dev/null --write-out '%{http_code}' "https://127.0.0.1:$2/metrics"
     says 0.1.0 version_at "$2"
+}
+
+# A real Prometheus with the manifests' settings gets both, if told where they are: no name server of a cluster is here.
+scraped() {
+    printf %s "$token" >"$work/admin/scrape-token"
+    cp "$root/deploy/prometheus/p2psp.rules.yml" "$work"
+    sed -e "s|/etc/p2psp/admin|$work/admin|; s/_interval: 15s/_interval: 1s/; s/dns_sd_configs:/static_configs:/; /type: A/d; /port: 4490/d" \
+        -e "s/names: .splitter-admin.*/targets: ['127.0.0.1:4490']/; s/names: .peer-admin.*/targets: ['127.0.0.1:4491']/" \
+        "$root/deploy/kubernetes/prometheus.yml" >"$work/prometheus.yml"
+    prometheus --config.file="$work/prometheus.yml" --storage.tsdb.path="$work/tsdb" --web.listen-address=127.0.0.1:9090 \
+        2>"$work/prometheus.log" &
+    local prometheus=$!
+    ready prometheus http://127.0.0.1:9090/-/ready
+    eventually 30 answers 'count(p2psp_info and on (instance, job) up{job=~"p2psp-splitter|p2psp-peer"} == 1)' 2
+    kill "$prometheus"
+    wait "$prometheus"
+}
+
+# answers QUERY VALUE
+answers() {
+    promtool query instant http://127.0.0.1:9090 "$1" >"$work/answer" && grep -q "=> $2 @" "$work/answer"
 }
 
 version_at() {
