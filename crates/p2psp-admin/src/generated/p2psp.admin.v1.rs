@@ -95,6 +95,15 @@ pub struct SplitterFigures {
     /// The network node.
     #[prost(message, optional, tag = "30")]
     pub net: ::core::option::Option<NetFigures>,
+    /// Turns that the splitter sent to every member itself, because the members' uplinks do not suffice.
+    #[prost(uint64, tag = "31")]
+    pub own_turns_total: u64,
+    /// Of a thousand turns, how many are such ones at present.
+    #[prost(uint32, tag = "32")]
+    pub own_share_per_mille: u32,
+    /// Of a thousand turns, how many are more than anybody is known to carry at present.
+    #[prost(uint32, tag = "33")]
+    pub lacking_per_mille: u32,
 }
 /// A source and its door.
 #[derive(serde::Serialize)]
@@ -250,6 +259,21 @@ pub struct PeerFigures {
     /// The player port; not set when no player is served.
     #[prost(message, optional, tag = "39")]
     pub playout: ::core::option::Option<PlayoutFigures>,
+    /// What it sends at most at present, all links together, bits a second.
+    #[prost(uint64, tag = "40")]
+    pub uplink_bits_per_s: u64,
+    /// What its uplink was found to carry, bits a second; 0 while it has shown no limit.
+    #[prost(uint64, tag = "41")]
+    pub uplink_carried_bits_per_s: u64,
+    /// Payload bytes that came from the splitter: in turns, or in answer to pulls.
+    #[prost(uint64, tag = "42")]
+    pub splitter_bytes_total: u64,
+    /// Chunks that came due, and of which it is known how they came.
+    #[prost(uint64, tag = "43")]
+    pub due_chunks_total: u64,
+    /// Of these, chunks that did not come by themselves, repaired ones among them.
+    #[prost(uint64, tag = "44")]
+    pub missing_chunks_total: u64,
 }
 /// Delays that fell into one bucket.
 #[derive(serde::Serialize)]

@@ -1,6 +1,6 @@
 //! A peer's metrics.
 
-use super::{Histogram, Kind, Metric, Series, counter, counters, flag, gauge, gauges, int, seconds};
+use super::{Histogram, Kind, Metric, Series, Value, counter, counters, flag, gauge, gauges, int, seconds};
 use crate::v1::{NetFigures, PeerFigures, PeerStatus, PlayoutFigures};
 
 /// A peer at one moment.
@@ -58,6 +58,13 @@ fn delays(view: &View) -> Histogram {
     }
 }
 
+/// Bytes a second of bits a second.
+fn bytes_per_second(bits_per_s: u64) -> Value {
+    #[expect(clippy::cast_precision_loss, reason = "uplinks are far below")]
+    let bits_per_s = bits_per_s as f64;
+    Value::Real(bits_per_s / 8.0)
+}
+
 pub(super) const METRICS: &[Metric<View>] = &[
     gauges(
         "p2psp_peer_state",
@@ -103,6 +110,25 @@ pub(super) const METRICS: &[Metric<View>] = &[
     counter("p2psp_peer_received_bytes_total", "Payload bytes received, each chunk once.", |v| {
         int(v.figures.received_bytes_total)
     }),
+    counter("p2psp_peer_splitter_bytes_total", "Payload bytes that came from the splitter.", |v| {
+        int(v.figures.splitter_bytes_total)
+    }),
+    counter("p2psp_peer_due_chunks_total", "Chunks of which it is known how they came.", |v| {
+        int(v.figures.due_chunks_total)
+    }),
+    counter(
+        "p2psp_peer_missing_chunks_total",
+        "Chunks of these that did not come by themselves, repaired ones among them.",
+        |v| int(v.figures.missing_chunks_total),
+    ),
+    gauge("p2psp_peer_uplink_bytes_per_second", "What the peer sends at most, all links together.", |v| {
+        bytes_per_second(v.figures.uplink_bits_per_s)
+    }),
+    gauge(
+        "p2psp_peer_uplink_carried_bytes_per_second",
+        "What the peer's uplink was found to carry; 0 while it has shown no limit.",
+        |v| bytes_per_second(v.figures.uplink_carried_bits_per_s),
+    ),
     counter("p2psp_peer_sent_chunks_total", "Chunks relayed, one for each teammate.", |v| {
         int(v.figures.sent_chunks_total)
     }),

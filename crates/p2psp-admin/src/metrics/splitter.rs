@@ -1,6 +1,6 @@
 //! A splitter's metrics.
 
-use super::{Metric, counter, counters, flag, gauge, gauges, int};
+use super::{Metric, Value, counter, counters, flag, gauge, gauges, int};
 use crate::v1::{Channel, IngestFigures, NetFigures, SplitterFigures, Team};
 
 /// A splitter at one moment.
@@ -112,6 +112,21 @@ pub(super) const METRICS: &[Metric<View>] = &[
         "p2psp_splitter_free_riders_total",
         "Members expelled because they took turns and did not pass them on.",
         |v| int(v.figures.free_riders_total),
+    ),
+    counter(
+        "p2psp_splitter_own_turns_total",
+        "Turns that the splitter sent to every member itself, because the members' uplinks do not suffice.",
+        |v| int(v.figures.own_turns_total),
+    ),
+    gauge(
+        "p2psp_splitter_own_turns_ratio",
+        "Of all turns, the share that the splitter sends to every member itself.",
+        |v| Value::Real(f64::from(v.figures.own_share_per_mille) / 1e3),
+    ),
+    gauge(
+        "p2psp_splitter_lacking_turns_ratio",
+        "Of all turns, the share that neither the members' uplinks nor the splitter are known to carry.",
+        |v| Value::Real(f64::from(v.figures.lacking_per_mille) / 1e3),
     ),
     counter(
         "p2psp_splitter_rests_total",
