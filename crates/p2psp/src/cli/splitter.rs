@@ -72,7 +72,7 @@ pub(crate) struct SplitterArgs {
     #[arg(long, value_name = "FILE", env = "P2PSP_SPLITTER_KEY", value_hint = ValueHint::FilePath,
           help_heading = "Team")]
     pub(crate) key: Option<PathBuf>,
-    /// Most peers in the team, at most 512 [default: 128]
+    /// Most peers in the team, at most 511 [default: 128]
     #[arg(long, value_name = "PEERS", env = "P2PSP_SPLITTER_TEAM_SIZE", help_heading = "Team")]
     pub(crate) team_size: Option<u16>,
     /// How peers tell this source's bytes from others [default: manifest]
