@@ -21,10 +21,13 @@ const PREFIX_BYTES_MAX: usize = 3;
 /// chunk does not survive its shard, or a note (R-NOTE-1) its own encoding.
 pub fn datagram(data: &[u8]) {
     let bytes = Bytes::copy_from_slice(data);
-    if let Some(note) = Control::from_note(bytes.clone()) {
+    if let Some(note) = Control::from_note(&bytes) {
         assert!(Datagram::decode(bytes).is_err(), "a note would be relayed");
         let message = note.unwrap_or(Control::Unknown);
-        assert_eq!(message.to_note().and_then(Control::from_note), message.is_note().then_some(Ok(message)));
+        assert_eq!(
+            message.to_note().and_then(|note| Control::from_note(&note)),
+            message.is_note().then_some(Ok(message))
+        );
         return;
     }
     let Ok(decoded) = Datagram::decode(bytes.clone()) else { return };

@@ -58,6 +58,9 @@ const LOSS_EXCESS: f64 = 0.10;
 /// What nobody has tested for so long is forgotten, a quarter of the rate at a time.
 const FORGET_SPAN: Duration = Duration::from_secs(10);
 
+/// What the wire adds to a datagram, as rates and shares count it: the seal or QUIC, UDP and IPv4.
+pub(crate) const PACKET_OVERHEAD_BYTES: usize = 58;
+
 /// Where and when in its node's sending a train went out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
@@ -257,15 +260,11 @@ impl Uplink {
             (self.carried, self.probe_until, self.is_limited) = (None, None, false);
             return;
         }
-        match self.carried {
-            Some(carried) if self.rate < carried / 100 * (100 + PROBE_PERCENT) => {
-                self.probe_until = Some(now + PROBE);
-            }
-            Some(_) => {
+        if let Some(carried) = self.carried {
+            if self.rate >= carried / 100 * (100 + PROBE_PERCENT) {
                 (self.carried, self.is_starting) = (Some(self.rate), true);
-                self.probe_until = Some(now + PROBE);
             }
-            None => {}
+            self.probe_until = Some(now + PROBE);
         }
         let grown = if self.is_starting { self.rate / 4 * 5 } else { self.rate / 20 * 21 };
         self.set_rate(now, grown);

@@ -2,7 +2,7 @@
 //! repeats it or waits for it. Owns which messages they are, and the byte in front of them.
 
 use crate::{Control, DecodeError, limits::DATAGRAM_BYTES_MAX};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 /// First byte of a note; chunks, parity and manifests have others (R-DGRAM-2).
 const KIND_NOTE: u8 = 4;
@@ -32,15 +32,14 @@ impl Control {
     ///
     /// [`DecodeError::TooLong`] beyond [`DATAGRAM_BYTES_MAX`], [`DecodeError::Invalid`] for a message that belongs on the control
     /// stream, else what [`Control::decode`] says.
-    pub fn from_note(mut datagram: Bytes) -> Option<Result<Self, DecodeError>> {
+    pub fn from_note(datagram: &Bytes) -> Option<Result<Self, DecodeError>> {
         if datagram.first() != Some(&KIND_NOTE) {
             return None;
         }
         if datagram.len() > DATAGRAM_BYTES_MAX {
             return Some(Err(DecodeError::TooLong("note")));
         }
-        datagram.advance(1);
-        Some(Self::decode(datagram).and_then(|message| {
+        Some(Self::decode(datagram.slice(1..)).and_then(|message| {
             let is_fit = message.is_note() || message == Self::Unknown;
             if is_fit { Ok(message) } else { Err(DecodeError::Invalid("note")) }
         }))

@@ -68,7 +68,7 @@ fn notes_decode_and_encode_as_their_vectors_say() {
     for case in cases(include_str!("vectors/notes.json")) {
         let note = case.hex();
         assert!(Datagram::decode(note.clone()).is_err(), "{case}: nothing that is relayed");
-        let decoded = Control::from_note(note.clone()).expect("each case is a note");
+        let decoded = Control::from_note(&note).expect("each case is a note");
         if let Some(error) = case.error() {
             assert_eq!(error, notation::decode_error(decoded.unwrap_err()), "{case}");
             continue;

@@ -4,7 +4,7 @@
 
 use crate::{
     Instant, LinkId,
-    uplink::{Mark, Uplink},
+    uplink::{Mark, PACKET_OVERHEAD_BYTES, Uplink},
 };
 use p2psp_wire::{Came, ChunkNumber, Datagram, Echo};
 use std::{
@@ -24,9 +24,6 @@ const TRAINS_MAX: usize = 64;
 const LEAST_SPAN: Duration = Duration::from_secs(20);
 /// A delay beyond this is no delay but a mistake, or a lie.
 const DELAY_MAX_US: i32 = 5_000_000;
-
-/// What the wire adds to a datagram, for the rate's sake: QUIC or a seal, UDP, IPv4.
-pub(super) const PACKET_OVERHEAD_BYTES: u64 = 58;
 
 /// The books of all links.
 #[derive(Debug, Default)]
@@ -92,7 +89,7 @@ impl Echoes {
 
     /// A train leaves for a teammate.
     pub(super) fn on_sent(&mut self, now: Instant, link: LinkId, train: &[Datagram], uplink: &mut Uplink) {
-        let wire_bytes = train.iter().map(|d| d.bytes().len() as u64 + PACKET_OVERHEAD_BYTES).sum();
+        let wire_bytes = train.iter().map(|d| (d.bytes().len() + PACKET_OVERHEAD_BYTES) as u64).sum();
         let mark = uplink.on_sent(now, wire_bytes);
         let Some(book) = self.0.get_mut(&link) else { return };
         book.sent = book.sent.wrapping_add(u32::try_from(train.len()).unwrap_or(0));

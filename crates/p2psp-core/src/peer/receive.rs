@@ -27,6 +27,13 @@ enum Right {
     Pull,
 }
 
+impl Right {
+    /// The splitter gave it out, to this member or to everybody.
+    const fn is_turn(self) -> bool {
+        matches!(self, Self::Turn | Self::Splitter)
+    }
+}
+
 /// Whoever is at the other end of a link.
 #[derive(Clone, Copy, Debug)]
 struct Sender {
@@ -223,9 +230,7 @@ impl Peer {
             return false;
         }
         // No member's word moves the window further than that: the honest ones' chunks must not fall out of it.
-        if !matches!(right, Right::Turn | Right::Splitter)
-            && number.since(seat.edge.number()) > seat.window.span() / 2
-        {
+        if !right.is_turn() && number.since(seat.edge.number()) > seat.window.span() / 2 {
             self.stats.chunks_unexpected += 1;
             return false;
         }
@@ -278,11 +283,11 @@ impl Peer {
         let now_us = self.config.origin_unix_us.saturating_add(now.as_micros());
         self.delays.record(Duration::from_micros(now_us.saturating_sub(sent_us)));
         // A leaver's last chunks say nothing about who is silent.
-        if !matches!(right, Right::Turn | Right::Splitter) && !sender.leaving {
+        if !right.is_turn() && !sender.leaving {
             seat.watch.on_chunk(now, origin);
             seat.routes.on_heard(origin);
         }
-        if matches!(right, Right::Turn | Right::Splitter) {
+        if right.is_turn() {
             self.stats.chunks_from_splitter += 1;
         } else {
             self.stats.chunks_from_teammates += 1;
@@ -300,9 +305,7 @@ impl Peer {
         sorted: &mut Sorted,
     ) -> bool {
         let Some(seat) = &mut self.seat else { return false };
-        if !matches!(right, Right::Turn | Right::Splitter)
-            && parity.first().since(seat.edge.number()) > seat.window.span() / 2
-        {
+        if !right.is_turn() && parity.first().since(seat.edge.number()) > seat.window.span() / 2 {
             self.stats.chunks_unexpected += 1;
             return false;
         }

@@ -3,12 +3,10 @@
 //! knows no link and no turn.
 
 use super::{Splitter, members::Member, members::WEIGHT_DEFAULT};
-use crate::Instant;
+use crate::{Instant, uplink::PACKET_OVERHEAD_BYTES};
 use p2psp_wire::{Slot, limits::HEADER_BYTES};
 use std::time::Duration;
 
-/// What the wire adds to a datagram: QUIC or a seal, UDP, IPv4.
-const PACKET_OVERHEAD_BYTES: usize = 58;
 /// Of what a member says it can relay, this much is given to it: turns come in bursts, and pulls are served beside them.
 const FILL: f64 = 0.75;
 /// A turn must be with the last teammate before its play-out is due: it may take the origin's uplink for so long.

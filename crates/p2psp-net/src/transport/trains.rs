@@ -102,8 +102,7 @@ impl Transport {
                     return;
                 }
                 let datagram = Bytes::copy_from_slice(datagram);
-                let noted = Control::from_note(datagram.clone());
-                let came = match noted {
+                let came = match Control::from_note(&datagram) {
                     Some(note) => note.map(|message| {
                         counters.control_in.add_one();
                         pending.push(Input::Control { link: id, message });
