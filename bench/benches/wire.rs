@@ -69,6 +69,7 @@ fn manifest_decode(bencher: Bencher<'_, '_>) {
     let contents = ManifestContents {
         epoch: Epoch(1),
         first: ChunkNumber::new(123_456).expect("within 48 bits"),
+        position: 0,
         data_chunks: 36,
         shard_bytes: 1138,
         closed: StreamTime::from_micros(1_000_000),

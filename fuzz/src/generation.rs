@@ -56,7 +56,9 @@ pub(crate) struct Shape {
     /// At least 1.
     pub(crate) data_chunks: u8,
     pub(crate) parity_chunks: u8,
-    /// Who relays its first chunk, its parity and its manifest.
+    /// How many of its data chunks an earlier manifest lists, none where that is zero; fewer than all.
+    pub(crate) listed_before: u8,
+    /// Who relays its first chunk, its parity and its manifests.
     pub(crate) origin: Slot,
     /// How many members in a row share its chunks; at least 1.
     pub(crate) origins: u8,
@@ -64,7 +66,7 @@ pub(crate) struct Shape {
     pub(crate) closed: StreamTime,
 }
 
-/// All datagrams of a generation: data chunks, parity, the manifest. `None` where the shape breaks a limit.
+/// All datagrams of a generation: data chunks, parity, its one or two manifests. `None` where the shape breaks a limit.
 pub(crate) fn datagrams(shape: Shape) -> Option<Vec<Datagram>> {
     let chunks: Vec<Chunk> =
         (0..shape.data_chunks).map(|position| chunk(shape, position)).collect::<Option<_>>()?;
@@ -83,21 +85,36 @@ pub(crate) fn datagrams(shape: Shape) -> Option<Vec<Datagram>> {
     let parity = (shape.data_chunks..).zip(&parity_shards).map(|(position, shard)| {
         Parity::new(shape.first, position, shape.origin, shape.closed.truncate(), shard).map(Datagram::Parity)
     });
-    let contents = ManifestContents {
-        epoch: shape.epoch,
-        first: shape.first,
-        data_chunks: shape.data_chunks,
-        shard_bytes: u16::try_from(shard_bytes).ok()?,
-        closed: shape.closed,
-        previous: Hash::default(),
-        hashes,
-    };
-    let signature = KEY.0.sign(&contents.signed_text(channel()));
-    let manifest = Manifest::new(contents, signature.as_ref().try_into().ok()?, shape.origin).ok()?;
+    let listed_last = hashes.split_off(shape.listed_before.into());
     let mut datagrams: Vec<Datagram> = chunks.into_iter().map(Datagram::Chunk).collect();
     datagrams.extend(parity.collect::<Result<Vec<_>, _>>().ok()?);
-    datagrams.push(Datagram::Manifest(manifest));
+    let mut previous = Hash::default();
+    if !hashes.is_empty() {
+        let first = manifest(shape, 0, 0, previous, hashes)?;
+        previous = hash(&first.payload());
+        datagrams.push(Datagram::Manifest(first));
+    }
+    let shard_bytes = u16::try_from(shard_bytes).ok()?;
+    let last = manifest(shape, shape.listed_before, shard_bytes, previous, listed_last)?;
+    datagrams.push(Datagram::Manifest(last));
     Some(datagrams)
+}
+
+/// The manifest whose list begins at `position`; the last one where shards have a length.
+fn manifest(
+    shape: Shape,
+    position: u8,
+    shard_bytes: u16,
+    previous: Hash,
+    hashes: Vec<Hash>,
+) -> Option<Manifest> {
+    let data_chunks =
+        if shard_bytes == 0 { shape.listed_before } else { shape.data_chunks - shape.listed_before };
+    let (epoch, first, closed) = (shape.epoch, shape.first, shape.closed);
+    let contents =
+        ManifestContents { epoch, first, position, data_chunks, shard_bytes, closed, previous, hashes };
+    let signature = KEY.0.sign(&contents.signed_text(channel()));
+    Manifest::new(contents, signature.as_ref().try_into().ok()?, shape.origin).ok()
 }
 
 /// The chunks of a generation differ in length, so that shards are filled up.
@@ -119,24 +136,39 @@ mod tests {
     use super::*;
 
     /// The seeds of the machines' scripts are worth nothing when what they call true is not: any of the chunks comes back from
-    /// the others, and the manifest lists them all.
+    /// the others, and the manifests list them all.
     #[test]
     fn a_generation_is_what_a_splitter_would_make() {
+        for listed_before in [0, 4] {
+            check_generation(listed_before);
+        }
+    }
+
+    fn check_generation(listed_before: u8) {
         let shape = Shape {
             first: ChunkNumber::new(100).unwrap(),
             data_chunks: 8,
             parity_chunks: 2,
+            listed_before,
             origin: Slot::new(3).unwrap(),
             origins: 2,
             epoch: Epoch(0),
             closed: StreamTime::from_micros(1 << 40),
         };
         let datagrams = datagrams(shape).unwrap();
-        assert_eq!(datagrams.len(), 8 + 2 + 1);
-        let Some(Datagram::Manifest(manifest)) = datagrams.last() else { panic!("no manifest") };
-        assert!(is_signed(manifest));
-        assert_eq!(manifest.contents().parity_chunks(), 2);
-        for (datagram, listed) in datagrams.iter().zip(&manifest.contents().hashes) {
+        let manifests: Vec<&Manifest> = datagrams
+            .iter()
+            .filter_map(|datagram| match datagram {
+                Datagram::Manifest(manifest) => Some(manifest),
+                Datagram::Chunk(_) | Datagram::Parity(_) => None,
+            })
+            .collect();
+        assert_eq!(manifests.len(), 1 + usize::from(listed_before > 0));
+        assert!(manifests.iter().all(|manifest| is_signed(manifest)));
+        assert_eq!(manifests.last().unwrap().contents().parity_chunks(), 2);
+        let hashes = manifests.iter().flat_map(|manifest| &manifest.contents().hashes);
+        assert_eq!(hashes.clone().count(), 8 + 2);
+        for (datagram, listed) in datagrams.iter().zip(hashes) {
             match datagram {
                 Datagram::Chunk(chunk) => assert_eq!(hash(&shard(chunk)), *listed),
                 Datagram::Parity(parity) => assert_eq!(hash(&parity.shard()), *listed),

@@ -125,6 +125,7 @@ impl<'a> Script<'a> {
         let contents = ManifestContents {
             epoch: self.epoch()?,
             first,
+            position: 0,
             data_chunks: 1 + byte % DATA_CHUNKS_MAX,
             shard_bytes: 1138,
             closed: StreamTime::from_micros(self.number()?),
@@ -141,12 +142,14 @@ impl<'a> Script<'a> {
             0..=239 => (1 + (counts & 7), counts >> 3 & 3),
             240..=255 => (DATA_CHUNKS_MAX, PARITY_CHUNKS_MAX - (counts - 240)),
         };
+        let (origin, relays) = (self.slot()?, self.byte()?);
         Some(Shape {
             first,
             data_chunks,
             parity_chunks,
-            origin: self.slot()?,
-            origins: 1 + (self.byte()? & 7),
+            listed_before: if relays & 8 == 0 { 0 } else { data_chunks / 2 },
+            origin,
+            origins: 1 + (relays & 7),
             epoch: self.epoch()?,
             closed: StreamTime::from_micros(self.number()?),
         })

@@ -84,7 +84,8 @@ impl Vouched {
 pub(crate) struct Published {
     chunks: BTreeMap<ChunkNumber, Chunk>,
     parity: BTreeMap<(ChunkNumber, u8), Bytes>,
-    manifests: BTreeMap<ChunkNumber, Manifest>,
+    /// By the generation's first number, and the first place that each lists.
+    manifests: BTreeMap<(ChunkNumber, u8), Manifest>,
 }
 
 impl Published {
@@ -93,9 +94,7 @@ impl Published {
             Datagram::Chunk(chunk) => {
                 let first = self.chunks.entry(chunk.number()).or_insert_with(|| chunk.clone());
                 assert_eq!(first, chunk, "one number stands for two chunks");
-                if let Some((_, manifest)) = self.manifests.range(..=chunk.number()).next_back() {
-                    check_listed(manifest, chunk);
-                }
+                self.manifests.values().for_each(|manifest| check_listed(manifest, chunk));
             }
             Datagram::Parity(parity) => {
                 let twice = self.parity.insert((parity.first(), parity.position()), parity.shard());
@@ -108,36 +107,41 @@ impl Published {
     fn add_manifest(&mut self, manifest: &Manifest) {
         assert!(is_signed(manifest), "a manifest is not signed: {manifest:?}");
         let (first, contents) = (manifest.first(), manifest.contents());
-        if let Some(known) = self.manifests.get(&first) {
-            assert_eq!(known, manifest, "one generation has two manifests");
+        let place = (first, contents.position);
+        if let Some(known) = self.manifests.get(&place) {
+            assert_eq!(known, manifest, "one place has two manifests");
             return;
         }
-        if let Some((_, before)) = self.manifests.range(..first).next_back() {
+        if let Some((_, before)) = self.manifests.range(..place).next_back() {
             let end = before.contents().end();
-            assert!(end <= first, "generations overlap: {before:?}, {manifest:?}");
-            if end == first {
+            assert!(end <= contents.start(), "manifests overlap: {before:?}, {manifest:?}");
+            let is_closed = before.first() == first || before.contents().is_last();
+            assert!(is_closed, "a generation begins before the last was closed: {before:?}, {manifest:?}");
+            if end == contents.start() {
                 assert_eq!(contents.previous, hash(&before.payload()), "the chain of manifests is broken");
             }
         }
         self.chunks.values().for_each(|chunk| check_listed(manifest, chunk));
-        for (position, listed) in (0..).zip(&contents.hashes).skip(contents.data_chunks.into()) {
+        let parity = (contents.position..).zip(&contents.hashes).skip(contents.data_chunks.into());
+        for (position, listed) in parity {
             if let Some(shard) = self.parity.get(&(first, position)) {
                 assert_eq!(hash(shard), *listed, "parity {position} of {first} is not what was sent");
             }
         }
-        self.manifests.insert(first, manifest.clone());
+        self.manifests.insert(place, manifest.clone());
     }
 }
 
 /// A chunk of the manifest's generation is what it lists at that place.
 fn check_listed(manifest: &Manifest, chunk: &Chunk) {
     let contents = manifest.contents();
-    if !(contents.first..contents.end()).contains(&chunk.number()) {
+    if !(contents.start()..contents.end()).contains(&chunk.number()) {
         return;
     }
     let place = chunk.number().since(contents.first);
     assert_eq!(u64::from(chunk.header().position), place, "{chunk:?} has another place in {manifest:?}");
-    let listed = usize::try_from(place).ok().and_then(|place| contents.hashes.get(place));
+    let nth = chunk.number().since(contents.start());
+    let listed = usize::try_from(nth).ok().and_then(|nth| contents.hashes.get(nth));
     assert_eq!(listed, Some(&hash(&shard(chunk))), "{chunk:?} is not what {manifest:?} lists");
 }
 
@@ -153,6 +157,7 @@ mod tests {
             first: ChunkNumber::new(first).unwrap(),
             data_chunks: 2,
             parity_chunks: 1,
+            listed_before: 0,
             origin: Slot::FIRST,
             origins: 1,
             epoch: Epoch(0),

@@ -27,6 +27,11 @@ fn generations_are_believed_relayed_and_played() {
         assert_eq!(stats.chunks_from_splitter, 12, "{name}");
         assert!(stats.chunks_relayed > 0, "{name}");
     }
+    let stats = peer("halves-one-after-the-other");
+    assert_eq!((stats.manifests_received, stats.parity_received), (12, 18));
+    assert_eq!((stats.chunks_played, stats.chunks_lost), (48, 0));
+    let stats = peer("a-last-half-before-the-first");
+    assert_eq!((stats.manifests_received, stats.chunks_played, stats.chunks_lost), (4, 16, 0));
     assert_eq!(peer("a-manifest-before-its-chunks").chunks_played, 8);
     assert_eq!(peer("a-generation-of-one-chunk").chunks_played, 2);
 }

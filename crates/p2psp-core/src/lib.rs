@@ -19,6 +19,7 @@ mod guard;
 #[cfg(test)]
 mod lab;
 mod machine;
+mod manifests;
 mod pacer;
 pub mod peer;
 mod protect;

@@ -31,6 +31,7 @@ use crate::{
     CloseCode, DelayHistogram, Instant, LinkId, Machine, Output, Timer, Wake,
     guard::Guard,
     machine::Input,
+    manifests::Manifests,
     serve::{Server, Shelf, chunks_in},
     uplink::Uplink,
     window::Window,
@@ -40,7 +41,7 @@ use echo::Echoes;
 use edge::Edge;
 use fetch::Repairs;
 use life::Life;
-use p2psp_wire::{Chunk, ChunkNumber, Control, Datagram, Manifest, PeerId, Welcome, limits::HEADER_BYTES};
+use p2psp_wire::{Chunk, ChunkNumber, Control, Datagram, PeerId, Welcome, limits::HEADER_BYTES};
 use playout::{Playout, Step};
 use relay::Relay;
 use rng::Rng;
@@ -476,12 +477,8 @@ impl Shelf for Believed<'_> {
         self.window.get(number)
     }
 
-    fn manifest_of(&self, number: ChunkNumber) -> Option<&Manifest> {
-        self.belief.manifest_of(number)
-    }
-
-    fn manifest(&self, first: ChunkNumber) -> Option<&Manifest> {
-        self.belief.manifest(first)
+    fn manifests(&self) -> &Manifests {
+        self.belief.manifests()
     }
 }
 

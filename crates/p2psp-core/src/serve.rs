@@ -1,7 +1,7 @@
 //! Answers to pulls: chunks that a member asked for once. Served behind all relaying, within a budget, from one bounded queue;
 //! what does not fit is choked at once, so that the asker loses no time (R-PULL-2, R-PULL-3).
 
-use crate::{Instant, LinkId, Train, guard::Bucket};
+use crate::{Instant, LinkId, Train, guard::Bucket, manifests::Manifests};
 use p2psp_wire::{Chunk, ChunkNumber, Control, Datagram, Manifest, NumberRange};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,10 +18,8 @@ const TRAIN_MAX: usize = 16;
 pub(crate) trait Shelf {
     /// The chunk of this number, if it may be passed on.
     fn chunk(&self, number: ChunkNumber) -> Option<&Chunk>;
-    /// The manifest of the generation that this chunk belongs to.
-    fn manifest_of(&self, number: ChunkNumber) -> Option<&Manifest>;
-    /// The manifest of the generation that begins with this chunk.
-    fn manifest(&self, first: ChunkNumber) -> Option<&Manifest>;
+    /// The manifests that may be passed on.
+    fn manifests(&self) -> &Manifests;
 }
 
 /// How many of these are chunks of the stream.
@@ -32,7 +30,15 @@ pub(crate) fn chunks_in(datagrams: &[Datagram]) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Item {
     Chunk(ChunkNumber),
-    Manifest(ChunkNumber),
+    /// Of the generation that begins there, the one whose list begins at this place.
+    Manifest(ChunkNumber, u8),
+}
+
+impl Item {
+    fn manifest(manifest: &Manifest) -> Self {
+        let contents = manifest.contents();
+        Self::Manifest(contents.first, contents.position)
+    }
 }
 
 /// The pulls of all links.
@@ -55,18 +61,17 @@ impl Server {
     ) -> Option<Control> {
         let budget =
             self.budgets.entry(link).or_insert_with(|| Bucket::new(now, PULL_BURST_MAX, PULL_PER_SECOND));
-        for first in generations.iter().filter(|first| shelf.manifest(**first).is_some()) {
+        for manifest in generations.iter().flat_map(|first| shelf.manifests().of_generation(*first)) {
             if self.queue.len() < PULL_QUEUE_MAX && budget.take(now, 1) {
-                self.queue.push_back((link, Item::Manifest(*first)));
+                self.queue.push_back((link, Item::manifest(manifest)));
             }
         }
         let (mut refused, mut last) = (Vec::new(), None);
         for number in ranges.iter().flat_map(|range| range.numbers()) {
             let room = self.queue.len() < PULL_QUEUE_MAX;
             if room && shelf.chunk(number).is_some() && budget.take(now, 1) {
-                let manifest = shelf.manifest_of(number).map(Manifest::first);
-                self.queue
-                    .extend(manifest.filter(|_| manifest != last).map(|first| (link, Item::Manifest(first))));
+                let manifest = shelf.manifests().listing(number).map(Item::manifest);
+                self.queue.extend(manifest.filter(|_| manifest != last).map(|item| (link, item)));
                 last = manifest;
                 self.queue.push_back((link, Item::Chunk(number)));
             } else {
@@ -88,7 +93,9 @@ impl Server {
                 self.queue.pop_front();
                 datagrams.extend(match item {
                     Item::Chunk(number) => shelf.chunk(number).cloned().map(Datagram::Chunk),
-                    Item::Manifest(first) => shelf.manifest(first).cloned().map(Datagram::Manifest),
+                    Item::Manifest(first, position) => {
+                        shelf.manifests().get(first, position).cloned().map(Datagram::Manifest)
+                    }
                 });
             }
             if !datagrams.is_empty() {

@@ -27,8 +27,8 @@ pub use config::{IngestError, ParityPolicy, Protection, SplitterConfig, Splitter
 pub use fairness::FairnessConfig;
 
 use crate::{
-    CloseCode, Instant, LinkId, Machine, Output, Timer, Wake, guard::Guard, machine::Input, serve::Server,
-    window::Window,
+    CloseCode, Instant, LinkId, Machine, Output, Timer, Wake, guard::Guard, machine::Input,
+    manifests::Manifests, serve::Server, window::Window,
 };
 use bytes::Bytes;
 use court::Court;
@@ -38,7 +38,7 @@ use losses::Losses;
 use members::Members;
 use own::Own;
 use p2psp_wire::{
-    ChunkNumber, Control, DepartureReason, GoodbyeReason, Manifest, PeerId, Slot, StreamHeader, StreamTime,
+    ChunkNumber, Control, DepartureReason, GoodbyeReason, PeerId, Slot, StreamHeader, StreamTime,
 };
 use probe::{Probes, Step};
 use roster::Roster;
@@ -78,8 +78,8 @@ pub struct Splitter {
     court: Court,
     probes: Probes,
     fairness: Fairness,
-    /// Manifests of the generations in the window, by first number.
-    manifests: BTreeMap<ChunkNumber, Manifest>,
+    /// Manifests of the generations in the window.
+    manifests: Manifests,
     server: Server,
     own: Own,
     /// When shares are looked at next.
@@ -130,7 +130,7 @@ impl Splitter {
             court: Court::default(),
             probes: Probes::default(),
             fairness: Fairness::default(),
-            manifests: BTreeMap::new(),
+            manifests: Manifests::default(),
             server: Server::default(),
             own: Own::default(),
             balance_at: Instant::ORIGIN,

@@ -106,9 +106,9 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// A manifest's header: its number is the generation's first.
-    pub(crate) const fn manifest(number: ChunkNumber, origin: Slot, time_us: u32) -> Self {
-        Self { kind: KIND_MANIFEST, flags: 0, origin, position: 0, version: 0, number, time_us }
+    /// A manifest's header: its number is the generation's first, its position the place of the first chunk that it lists.
+    pub(crate) const fn manifest(number: ChunkNumber, position: u8, origin: Slot, time_us: u32) -> Self {
+        Self { kind: KIND_MANIFEST, flags: 0, origin, position, version: 0, number, time_us }
     }
 
     /// One datagram of this header and `payload`, which is copied.

@@ -1,5 +1,5 @@
-//! Manifests: what a generation consists of, in one signed datagram (R-GEN-4). Owns the layout and the text that is signed;
-//! hashing and signing are done by whoever has the keys.
+//! Manifests: what a generation consists of, in one signed datagram or in several that list a part each (R-GEN-4). Owns the layout
+//! and the text that is signed; hashing and signing are done by whoever has the keys.
 
 use crate::{
     ChannelId, ChunkNumber, DecodeError, Epoch, Slot, StreamTime,
@@ -27,17 +27,21 @@ pub struct Hash(pub [u8; HASH_BYTES]);
 pub struct ManifestContents {
     /// The splitter's run.
     pub epoch: Epoch,
-    /// The generation's first chunk. The number behind its last one is still a chunk number.
+    /// The generation's first chunk. The number behind the last one listed is still a chunk number.
     pub first: ChunkNumber,
-    /// How many data chunks the generation has; 1 to [`DATA_CHUNKS_MAX`].
+    /// Place in the generation of the first chunk that it lists: earlier manifests list those before. Below [`DATA_CHUNKS_MAX`].
+    pub position: u8,
+    /// How many data chunks it lists; at least 1, or 0 in a last one behind others. The generation has at most
+    /// [`DATA_CHUNKS_MAX`].
     pub data_chunks: u8,
-    /// Bytes of each of its shards; even, from [`SHARD_BYTES_MIN`] to [`SHARD_BYTES_MAX`].
+    /// Bytes of each of the generation's shards; even, from [`SHARD_BYTES_MIN`] to [`SHARD_BYTES_MAX`]. 0 where it is not its
+    /// generation's last manifest: then there is no parity yet.
     pub shard_bytes: u16,
-    /// When the generation closed.
+    /// When the generation closed; in a manifest that is not the last, when it was made.
     pub closed: StreamTime,
     /// Hash of the manifest before this one; zeros for the first of an epoch.
     pub previous: Hash,
-    /// Of each data chunk's shard, without the zeros that fill it up, then of each parity chunk's.
+    /// Of each listed data chunk's shard, without the zeros that fill it up, then of each parity chunk's.
     /// There are at most [`PARITY_CHUNKS_MAX`] of the latter.
     pub hashes: Vec<Hash>,
 }
@@ -48,7 +52,7 @@ pub struct ManifestContents {
 /// 0      1      2            4          8                 16              32
 /// +------+------+------------+----------+-----------------+---------------+-----------------+-----------+
 /// | k    | m    | shard      | epoch    | closed (us)     | previous      | k + m hashes    | signature |
-/// | data |parity| bytes      |          |                 | manifest      | of 16 bytes     | 64 bytes  |
+/// |listed|parity| bytes or 0 |          |                 | manifest      | of 16 bytes     | 64 bytes  |
 /// +------+------+------------+----------+-----------------+---------------+-----------------+-----------+
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,26 +63,39 @@ pub struct Manifest {
 }
 
 impl ManifestContents {
-    /// How many parity chunks the generation has.
+    /// How many parity chunks it lists.
     #[must_use]
     pub fn parity_chunks(&self) -> u8 {
         u8::try_from(self.hashes.len().saturating_sub(self.data_chunks.into())).unwrap_or(u8::MAX)
     }
 
-    /// The number behind the generation's last data chunk: where the next generation may begin.
+    /// The first data chunk that it lists.
     #[must_use]
-    pub fn end(&self) -> ChunkNumber {
-        self.first.plus(self.data_chunks.into())
+    pub fn start(&self) -> ChunkNumber {
+        self.first.plus(self.position.into())
     }
 
-    /// The text that the channel's key signs: a context, the channel, the generation's place, and everything before the
-    /// signature.
+    /// The number behind the last data chunk that it lists: where the next manifest goes on.
+    #[must_use]
+    pub fn end(&self) -> ChunkNumber {
+        self.start().plus(self.data_chunks.into())
+    }
+
+    /// Whether it is its generation's last manifest: the one that lists the parity.
+    #[must_use]
+    pub const fn is_last(&self) -> bool {
+        self.shard_bytes != 0
+    }
+
+    /// The text that the channel's key signs: a context, the channel, its place, and everything before the signature.
     #[must_use]
     pub fn signed_text(&self, channel: ChannelId) -> Vec<u8> {
         let mut text = Vec::with_capacity(CONTEXT.len() + 40 + FIXED_BYTES + self.hashes.len() * HASH_BYTES);
         text.put_slice(CONTEXT);
         text.put_slice(channel.as_bytes());
-        text.put_u64(self.first.get());
+        text.put_u8(self.position);
+        text.put_u8(0);
+        text.put_uint(self.first.get(), 6);
         self.put(&mut text);
         text
     }
@@ -99,20 +116,27 @@ impl ManifestContents {
         if self.hashes.len() < self.data_chunks.into() {
             return Err(DecodeError::Missing("manifest hashes"));
         }
-        check_counts(self.data_chunks, self.parity_chunks())?;
+        check_counts(self.position, self.data_chunks, self.parity_chunks())?;
         let shard_bytes = usize::from(self.shard_bytes);
-        if !(SHARD_BYTES_MIN..=SHARD_BYTES_MAX).contains(&shard_bytes) || !shard_bytes.is_multiple_of(2) {
+        let fits =
+            (SHARD_BYTES_MIN..=SHARD_BYTES_MAX).contains(&shard_bytes) && shard_bytes.is_multiple_of(2);
+        // What is not the last lists chunks and nothing else.
+        let is_part = shard_bytes == 0 && self.data_chunks > 0 && self.parity_chunks() == 0;
+        if !fits && !is_part {
             return Err(DecodeError::Invalid("manifest shard bytes"));
         }
-        if self.end().since(self.first) != u64::from(self.data_chunks) {
+        if self.end().since(self.first) != u64::from(self.position) + u64::from(self.data_chunks) {
             return Err(DecodeError::Invalid("manifest first number"));
         }
         Ok(())
     }
 }
 
-const fn check_counts(data_chunks: u8, parity_chunks: u8) -> Result<(), DecodeError> {
-    if data_chunks == 0 || data_chunks > DATA_CHUNKS_MAX {
+const fn check_counts(position: u8, data_chunks: u8, parity_chunks: u8) -> Result<(), DecodeError> {
+    if position >= DATA_CHUNKS_MAX {
+        return Err(DecodeError::Invalid("manifest position"));
+    }
+    if (data_chunks == 0 && position == 0) || data_chunks > DATA_CHUNKS_MAX - position {
         return Err(DecodeError::Invalid("manifest data chunks"));
     }
     if parity_chunks > PARITY_CHUNKS_MAX {
@@ -138,7 +162,7 @@ impl Manifest {
             Vec::with_capacity(FIXED_BYTES + contents.hashes.len() * HASH_BYTES + SIGNATURE_BYTES);
         contents.put(&mut payload);
         payload.put_slice(signature);
-        let header = Header::manifest(contents.first, origin, contents.closed.truncate());
+        let header = Header::manifest(contents.first, contents.position, origin, contents.closed.truncate());
         Ok(Self { datagram: header.encode(&payload), contents, origin })
     }
 
@@ -149,7 +173,7 @@ impl Manifest {
         }
         let data_chunks = payload.get_u8();
         let parity_chunks = payload.get_u8();
-        check_counts(data_chunks, parity_chunks)?;
+        check_counts(header.position, data_chunks, parity_chunks)?;
         let hashes = usize::from(data_chunks) + usize::from(parity_chunks);
         let shard_bytes = payload.get_u16();
         let epoch = Epoch(payload.get_u32());
@@ -168,6 +192,7 @@ impl Manifest {
         let contents = ManifestContents {
             epoch,
             first: header.number,
+            position: header.position,
             data_chunks,
             shard_bytes,
             closed,
@@ -177,9 +202,6 @@ impl Manifest {
         contents.check()?;
         if header.time_us != closed.truncate() {
             return Err(DecodeError::Invalid("manifest time"));
-        }
-        if header.position != 0 {
-            return Err(DecodeError::Invalid("manifest position"));
         }
         if header.version != 0 {
             return Err(DecodeError::Invalid("manifest header version"));

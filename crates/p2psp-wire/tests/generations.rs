@@ -43,9 +43,21 @@ fn parity(case: &Case) -> Vec<Parity> {
     items(&case["parity"]).iter().map(parity).collect()
 }
 
+/// The last, or only, manifest of a case.
 fn manifest(case: &Case) -> Manifest {
-    let Datagram::Manifest(manifest) = datagram(&case["manifest"]) else { panic!("{case}: no manifest") };
+    manifest_in(&case["manifest"])
+}
+
+fn manifest_in(value: &Value) -> Manifest {
+    let Datagram::Manifest(manifest) = datagram(value) else { panic!("no manifest: {value}") };
     manifest
+}
+
+/// All manifests of a generation, each with the text that is signed.
+fn manifests(case: &Case) -> Vec<(Manifest, Bytes)> {
+    let earlier = case.get("earlier").map(items).unwrap_or_default();
+    let one = |value: &Value| (manifest_in(&value["manifest"]), hex(&value["signed_text"]));
+    earlier.iter().map(one).chain([(manifest(case), hex(&case["signed_text"]))]).collect()
 }
 
 fn shard(chunk: &Chunk) -> Vec<u8> {
@@ -62,18 +74,26 @@ fn a_manifest_lists_its_generation() {
     for case in generations() {
         let (chunks, parity, manifest) = (chunks(&case), parity(&case), manifest(&case));
         let contents = manifest.contents();
-        assert_eq!(usize::from(contents.data_chunks), chunks.len(), "{case}");
+        assert_eq!(contents.end().since(contents.first), chunks.len() as u64, "{case}");
         assert_eq!(usize::from(contents.parity_chunks()), parity.len(), "{case}");
+        let listed = manifests(&case);
+        let mut position = 0;
+        for (part, _) in &listed {
+            let (part, is_last) = (part.contents(), part == &manifest);
+            assert_eq!((part.first, part.position, part.is_last()), (contents.first, position, is_last));
+            position += part.data_chunks;
+        }
+        let listed: Vec<Hash> = listed.iter().flat_map(|(part, _)| part.contents().hashes.clone()).collect();
         let shards: Vec<Vec<u8>> = chunks.iter().map(shard).collect();
         let parity_shards: Vec<Bytes> = parity.iter().map(Parity::shard).collect();
         let mut hashes: Vec<Hash> = shards.iter().map(|shard| truncated_sha256(shard)).collect();
         hashes.extend(parity_shards.iter().map(|shard| truncated_sha256(shard)));
-        assert_eq!(contents.hashes, hashes, "{case}");
+        assert_eq!(listed, hashes, "{case}");
         for (place, chunk) in (0_u8..).zip(&chunks) {
             assert_eq!(chunk.number(), contents.first.plus(place.into()), "{case}");
             assert_eq!(chunk.header().position, place, "{case}");
         }
-        for (place, parity) in (contents.data_chunks..).zip(&parity) {
+        for (place, parity) in (position..).zip(&parity) {
             assert_eq!((parity.first(), parity.position()), (contents.first, place), "{case}");
             assert_eq!(parity.time_us(), contents.closed.truncate(), "{case}");
         }
@@ -122,11 +142,13 @@ fn a_manifest_is_what_the_channel_signs() {
         let key = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
         let channel = notation::channel(&case["channel"]);
         assert_eq!(key.public_key().as_ref(), channel.as_bytes(), "{case}");
-        let manifest = manifest(&case);
-        let text = manifest.contents().signed_text(channel);
-        assert_eq!(text, hex(&case["signed_text"]), "{case}");
-        assert_eq!(manifest.signature(), key.sign(&text).as_ref(), "{case}: Ed25519 is deterministic");
-        assert_eq!(truncated_sha256(&manifest.payload()), hash(&case["previous_of_the_next"]), "{case}");
+        for (manifest, expected) in manifests(&case) {
+            let text = manifest.contents().signed_text(channel);
+            assert_eq!(text, expected, "{case}");
+            assert_eq!(manifest.signature(), key.sign(&text).as_ref(), "{case}: Ed25519 is deterministic");
+        }
+        let last = manifest(&case).payload();
+        assert_eq!(truncated_sha256(&last), hash(&case["previous_of_the_next"]), "{case}");
     }
 }
 
@@ -135,8 +157,10 @@ fn a_manifest_is_what_the_channel_signs() {
 fn manifests_are_chained() {
     let mut previous = Hash::default();
     for case in generations() {
-        assert_eq!(manifest(&case).contents().previous, previous, "{case}");
-        previous = hash(&case["previous_of_the_next"]);
+        for (manifest, _) in manifests(&case) {
+            assert_eq!(manifest.contents().previous, previous, "{case}");
+            previous = truncated_sha256(&manifest.payload());
+        }
     }
 }
 

@@ -3,22 +3,22 @@
 
 use super::{
     Size,
-    lab::{Lab, played_and_lost, reference},
+    lab::{CHUNKS_PER_SECOND, Lab, played_and_lost, reference},
 };
 use crate::{Lie, Loss, NodeId, Poison, Report, StreamSpec};
 use p2psp_core::LeftReason;
-use p2psp_wire::{ChunkNumber, Control, Hash, NumberRange, Slot};
+use p2psp_wire::{ChunkNumber, Control, Hash, NumberRange, Slot, limits::DATA_CHUNKS_MAX};
 use std::time::Duration;
 
 /// Until then everybody behaves.
 const PEACE: Duration = Duration::from_secs(3);
 /// From one fabricated message to the next.
 const PACE: Duration = Duration::from_millis(50);
-/// A victim knows when it has the manifest: a generation of this stream after the chunk at most, in seconds ...
-const GENERATION_S: f64 = 0.08;
-/// ... and what the manifest's way may take longer than the chunk's: it may be the last of a burst to 63 teammates, or have to be asked
-/// for.
-const MANIFEST_S: f64 = 0.08;
+/// One generation, in seconds: what the first false chunk to no link may take. A victim knows when it has the manifest, which is at most
+/// half a generation behind the chunk ...
+const GENERATION_S: f64 = DATA_CHUNKS_MAX as f64 / CHUNKS_PER_SECOND as f64;
+/// ... and for so long more where that has to be asked for, because its origin is another attacker, to which the link is cut already.
+const ASKED_S: f64 = 0.16;
 /// What R-PULL-3 lets a link have at once, and for each second.
 const ANSWERS_BURST: f64 = 4096.0;
 const ANSWERS_PER_SECOND: f64 = 256.0;
@@ -28,6 +28,8 @@ const ON_OFF: Poison = Poison::OnOff(300);
 struct Bars {
     /// Attackers that must be expelled: all, or none must.
     expelled: bool,
+    /// From the first false chunk to no link, at most.
+    cut_s: f64,
     continuity: f64,
 }
 
@@ -42,7 +44,8 @@ impl Siege {
     /// `per_cent` of the members are about to attack.
     fn begin(seed: u64, peers: usize, per_cent: usize) -> Self {
         let mut lab = reference(seed, peers, Loss::None);
-        lab.run_to(PEACE);
+        // Where in a round and in a generation it begins is the seed's choice.
+        lab.run_to(PEACE + Duration::from_millis(seed.wrapping_mul(389) % 1_000));
         let attackers = (peers * per_cent / 100).max(1);
         // Spread over the team.
         let attacks = |index: usize| (index + 1) * attackers / peers > index * attackers / peers;
@@ -103,8 +106,7 @@ impl Siege {
             report.near(&format!("{name}: expelled"), expelled as f64, self.attackers.len() as f64, 0.0);
             report.at_most(&format!("{name}: out after the third false chunk, s"), slowest, 1.0);
         }
-        let cut = GENERATION_S + MANIFEST_S;
-        report.at_most(&format!("{name}: from the first false one to no link, s"), longest, cut);
+        report.at_most(&format!("{name}: from the first false one to no link, s"), longest, bars.cut_s);
         report.at_most(&format!("{name}: honest members that lost their seats"), seats as f64, 0.0);
         let kept = played as f64 / (played + lost).max(1) as f64;
         report.at_least(&format!("{name}: continuity of the honest"), kept, bars.continuity);
@@ -120,28 +122,29 @@ fn sizes(size: Size) -> (usize, Duration) {
 /// Members that alter what they relay: always, on and off, and for a quarter of the team only, which is not enough to expel them.
 pub(super) fn poison(seed: u64, size: Size, report: &mut Report) {
     let (peers, span) = sizes(size);
-    for (name, per_cent, how, expelled, continuity) in [
-        ("10 %, always", 10, Poison::Always, true, 0.9999),
-        ("10 %, on and off", 10, ON_OFF, true, 0.9999),
-        ("10 %, a quarter of the team", 10, Poison::Some(4), false, 0.999),
-        ("30 %, always", 30, Poison::Always, true, 0.999),
-        ("30 %, on and off", 30, ON_OFF, true, 0.999),
-        ("30 %, a quarter of the team", 30, Poison::Some(4), false, 0.99),
+    let asked_s = GENERATION_S + ASKED_S;
+    for (name, per_cent, how, expelled, cut_s, continuity) in [
+        ("10 %, always", 10, Poison::Always, true, GENERATION_S, 0.9999),
+        ("10 %, on and off", 10, ON_OFF, true, GENERATION_S, 0.9999),
+        ("10 %, a quarter of the team", 10, Poison::Some(4), false, asked_s, 0.999),
+        ("30 %, always", 30, Poison::Always, true, asked_s, 0.999),
+        ("30 %, on and off", 30, ON_OFF, true, asked_s, 0.999),
+        ("30 %, a quarter of the team", 30, Poison::Some(4), false, asked_s, 0.99),
     ] {
         let mut siege = Siege::begin(seed, peers, per_cent);
         siege.poison(how);
         siege.lab.world.run_for(span);
-        siege.end(name, &Bars { expelled, continuity }, report);
+        siege.end(name, &Bars { expelled, cut_s, continuity }, report);
     }
 }
 
 /// Poisoners that accuse an honest member with one voice, deny that its turns come, and never complain about each other.
 pub(super) fn conspiracy(seed: u64, size: Size, report: &mut Report) {
     let (peers, span) = sizes(size);
-    for (name, per_cent, poisons, continuity) in [
-        ("10 % poison", 10, true, 0.9999),
-        ("30 % poison", 30, true, 0.999),
-        ("30 % only accuse", 30, false, 0.9999),
+    for (name, per_cent, poisons, cut_s, continuity) in [
+        ("10 % poison", 10, true, GENERATION_S, 0.9999),
+        ("30 % poison", 30, true, GENERATION_S + ASKED_S, 0.999),
+        ("30 % only accuse", 30, false, 0.0, 0.9999),
     ] {
         let mut siege = Siege::begin(seed, peers, per_cent);
         let Some(scapegoat) = siege.scapegoat() else { continue };
@@ -158,7 +161,7 @@ pub(super) fn conspiracy(seed: u64, size: Size, report: &mut Report) {
                 lab.world.say(node, splitter, &message);
             }
         });
-        siege.end(name, &Bars { expelled: poisons, continuity }, report);
+        siege.end(name, &Bars { expelled: poisons, cut_s, continuity }, report);
     }
 }
 
@@ -174,12 +177,12 @@ pub(super) fn forgery(seed: u64, size: Size, report: &mut Report) {
         .map(|node| siege.lab.world.peer_stats(*node))
         .fold(0, |sum, stats| sum + stats.chunks_duplicate + stats.chunks_late + stats.chunks_unexpected);
     report.at_least("replayed: copies refused by the honest", surplus as f64, 1.0);
-    siege.end("replayed", &Bars { expelled: false, continuity: 0.9999 }, report);
+    siege.end("replayed", &Bars { expelled: false, cut_s: GENERATION_S, continuity: 0.9999 }, report);
 
     let mut siege = Siege::begin(seed, peers, 10);
     siege.poison(Poison::Renumbered);
     siege.lab.world.run_for(span);
-    siege.end("renumbered", &Bars { expelled: true, continuity: 0.9999 }, report);
+    siege.end("renumbered", &Bars { expelled: true, cut_s: GENERATION_S, continuity: 0.9999 }, report);
 
     let mut siege = Siege::begin(seed, peers, 10);
     let stream = StreamSpec { start: siege.lab.world.now(), ..siege.lab.stream };
@@ -192,7 +195,11 @@ pub(super) fn forgery(seed: u64, size: Size, report: &mut Report) {
         siege.poison(Poison::Foreign(splitter));
     }
     siege.lab.world.run_for(span);
-    siege.end("from another channel", &Bars { expelled: true, continuity: 0.9999 }, report);
+    siege.end(
+        "from another channel",
+        &Bars { expelled: true, cut_s: GENERATION_S, continuity: 0.9999 },
+        report,
+    );
 }
 
 /// Members that ask everybody for everything: as fast as they may, and faster.
@@ -221,7 +228,7 @@ pub(super) fn flood(seed: u64, size: Size, report: &mut Report) {
         let links = (siege.honest.len() * siege.attackers.len()) as f64;
         let most = ANSWERS_BURST + ANSWERS_PER_SECOND * span.as_secs_f64();
         report.at_most(&format!("{name}: answers a link"), answers / links, most);
-        siege.end(name, &Bars { expelled: false, continuity }, report);
+        siege.end(name, &Bars { expelled: false, cut_s: GENERATION_S, continuity }, report);
     }
 }
 

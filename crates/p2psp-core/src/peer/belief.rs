@@ -2,15 +2,20 @@
 //! rebuilt from its parity (R-GEN-5 to R-GEN-7). Owns manifests, what waits for them, and parity; the window behind it holds
 //! believed chunks only.
 
+mod generation;
 mod testimony;
+mod wants;
 
-use crate::{Instant, LinkId, guard::Bucket, protect, window::Window};
-use bytes::Bytes;
-use p2psp_wire::{ChannelId, Chunk, ChunkNumber, Datagram, Epoch, Integrity, Manifest, Parity};
+use crate::{Instant, LinkId, guard::Bucket, manifests::Manifests, protect, window::Window};
+use generation::Generation;
+use p2psp_wire::{
+    ChannelId, Chunk, ChunkNumber, Datagram, Epoch, Integrity, Manifest, Parity, limits::DATA_CHUNKS_MAX,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
+use wants::Wants;
 
 /// Chunks that wait for their manifest, of all links together: what a 20 Mb/s stream brings in half a second. Beyond half of it no
 /// link may have more than its share waiting, so that nobody crowds the others out; one more than fits is not taken.
@@ -20,7 +25,7 @@ pub(super) const PARITY_HELD_MAX: usize = 256;
 /// Signatures checked in a burst and a second: ten times what an honest stream needs. A check costs 40 us.
 const SIGNATURES_BURST: u32 = 256;
 const SIGNATURES_PER_SECOND: u32 = 128;
-/// After its manifest a generation's last chunks have this long to come by themselves before they are rebuilt ...
+/// After its last manifest a generation's last chunks have this long to come by themselves before they are rebuilt ...
 const DECODE_WAIT: Duration = Duration::from_millis(20);
 /// ... and this long more before they are asked for, as after each time that they were: an origin's burst to 64 teammates takes
 /// 60 ms at 20 Mb/s, a round trip 40.
@@ -29,9 +34,10 @@ const REPAIR_STEP: Duration = Duration::from_millis(55);
 pub(super) const REPAIR_TRIES_MAX: u8 = 4;
 /// A chunk that has waited for so long lacks its manifest, which is at most a generation's span behind it, and it is asked for ...
 const MANIFEST_WAIT: Duration = Duration::from_millis(120);
-/// ... again and again, of a teammate first and then of the splitter, as often as this; then the chunk itself is in doubt.
-const MANIFEST_STEP: Duration = Duration::from_millis(60);
+/// ... again and again, of a teammate first and then of the splitter; then the chunk itself is in doubt.
 const MANIFEST_TRIES_MAX: u8 = 4;
+/// No generation stays open for longer after its first manifest (R-GEN-1).
+const OPEN_MAX: Duration = Duration::from_millis(300);
 
 /// What a chunk, a parity chunk or a manifest turned out to be.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,33 +90,18 @@ pub(super) enum Repair {
 }
 
 #[derive(Debug)]
-struct Generation {
-    manifest: Manifest,
-    parity: BTreeMap<u8, Bytes>,
-    /// Nothing is missing, or nothing more can be done.
-    is_settled: bool,
-    /// When it is looked at next; a look before that, for what came meanwhile, asks for nothing.
-    look_at: Instant,
-    looks: u8,
-    /// Which places' chunks came by themselves, a bit each.
-    came: u64,
-    /// Of which places the origin did its part, likewise (R-FAIR-5).
-    done: u64,
-    is_told: bool,
-    is_witnessed: bool,
-    /// When its manifest came.
-    since: Instant,
-}
-
-#[derive(Debug)]
 struct Held {
     chunk: Chunk,
     link: LinkId,
     /// Its origin did its part.
     is_done: bool,
-    /// When its manifest is asked for next, and how often it was.
-    ask_at: Instant,
-    asked: u8,
+}
+
+impl Held {
+    /// The first chunk of the generation that it says it belongs to.
+    fn first(&self) -> ChunkNumber {
+        self.chunk.number().minus(self.chunk.header().position.into())
+    }
 }
 
 /// Manifests, and what waits for them.
@@ -120,9 +111,12 @@ pub(super) struct Belief {
     channel: ChannelId,
     epoch: Epoch,
     signatures: Bucket,
+    manifests: Manifests,
+    /// Those of which there is a manifest, by their first numbers.
     generations: BTreeMap<ChunkNumber, Generation>,
     /// When which generation is looked at next.
     looks: BTreeSet<(Instant, ChunkNumber)>,
+    wants: Wants,
     held: BTreeMap<ChunkNumber, Held>,
     parity: BTreeMap<(ChunkNumber, u8), (Parity, LinkId)>,
     /// Generations before this one are not reported; none is where there is none.
@@ -136,8 +130,10 @@ impl Belief {
             channel,
             epoch,
             signatures: Bucket::new(now, SIGNATURES_BURST, SIGNATURES_PER_SECOND),
+            manifests: Manifests::default(),
             generations: BTreeMap::new(),
             looks: BTreeSet::new(),
+            wants: Wants::default(),
             held: BTreeMap::new(),
             parity: BTreeMap::new(),
             tell_from: None,
@@ -151,8 +147,8 @@ impl Belief {
 
     /// A chunk came by itself, maybe after it was rebuilt: then it was late, not lost.
     pub(super) fn on_came(&mut self, number: ChunkNumber) {
-        if let Some(generation) = self.generation_of_mut(number) {
-            generation.came |= 1_u64 << number.since(generation.manifest.first()).min(63);
+        if let Some((generation, place)) = self.generation_of_mut(number) {
+            generation.came |= place;
         }
     }
 
@@ -160,13 +156,13 @@ impl Belief {
     /// come by themselves (R-GEN-8).
     pub(super) fn tell(&mut self, from: ChunkNumber) -> (u32, u32) {
         let (mut due, mut missing) = (0, 0);
-        for generation in self.generations.range_mut(..from).map(|(_, generation)| generation) {
-            let contents = generation.manifest.contents();
-            if !generation.is_told && contents.end() <= from {
-                let chunks = contents.data_chunks;
+        for (first, generation) in self.generations.range_mut(..from).filter(|(_, known)| !known.is_told) {
+            let end = self.manifests.whole(*first).map(|last| last.contents().end());
+            if let Some(end) = end.filter(|end| *end <= from) {
+                let chunks = u32::try_from(end.since(*first)).unwrap_or(u32::MAX);
                 generation.is_told = true;
-                due += u32::from(chunks);
-                missing += u32::from(chunks) - generation.came.count_ones().min(chunks.into());
+                due += chunks;
+                missing += chunks - generation.came.count_ones().min(chunks);
             }
         }
         (due, missing)
@@ -177,14 +173,9 @@ impl Belief {
         self.held.contains_key(&number)
     }
 
-    /// The manifest of the generation that begins with this chunk.
-    pub(super) fn manifest(&self, first: ChunkNumber) -> Option<&Manifest> {
-        self.generations.get(&first).map(|generation| &generation.manifest)
-    }
-
-    /// The manifest of the generation that this chunk belongs to.
-    pub(super) fn manifest_of(&self, number: ChunkNumber) -> Option<&Manifest> {
-        self.generation_of(number).map(|generation| &generation.manifest)
+    /// All manifests that the channel's key signed.
+    pub(super) const fn manifests(&self) -> &Manifests {
+        &self.manifests
     }
 
     /// A chunk came from a teammate, one of `links`. One without a manifest is kept until that comes, believed or not.
@@ -192,8 +183,8 @@ impl Belief {
         if self.integrity == Integrity::None {
             return Verdict::Believed;
         }
-        if let Some(generation) = self.generation_of(chunk.number()) {
-            return if generation.lists(chunk) { Verdict::Believed } else { Verdict::Bad };
+        if let Some(manifest) = self.manifests.listing(chunk.number()) {
+            return if generation::lists(manifest, chunk) { Verdict::Believed } else { Verdict::Bad };
         }
         let waiting = self.held.values().map(|held| held.link);
         if !has_room(waiting, self.held.len(), HELD_MAX, link, links) {
@@ -204,9 +195,15 @@ impl Belief {
         if is_proven && !protect::is_chunk_signed(self.channel, self.epoch, chunk) {
             return Verdict::Bad;
         }
-        let held = Held { chunk: chunk.clone(), link, is_done: false, ask_at: now + MANIFEST_WAIT, asked: 0 };
+        let held = Held { chunk: chunk.clone(), link, is_done: false };
+        self.wants.add(held.first(), now + MANIFEST_WAIT);
         self.held.insert(chunk.number(), held);
         if is_proven { Verdict::Believed } else { Verdict::Waits }
+    }
+
+    /// Whether a manifest lists another chunk in this one's place.
+    pub(super) fn refutes(&self, chunk: &Chunk) -> bool {
+        self.manifests.listing(chunk.number()).is_some_and(|manifest| !generation::lists(manifest, chunk))
     }
 
     /// Each chunk carries a signature of its own (R-SIGN-1).
@@ -225,8 +222,10 @@ impl Belief {
         if self.integrity == Integrity::None {
             return Verdict::Known;
         }
-        if let Some(generation) = self.generations.get_mut(&parity.first()) {
-            return generation.take(parity);
+        if let Some(last) = self.manifests.whole(parity.first())
+            && let Some(generation) = self.generations.get_mut(&parity.first())
+        {
+            return generation.take(last, parity);
         }
         let place = (parity.first(), parity.position());
         if self.parity.contains_key(&place) {
@@ -248,7 +247,9 @@ impl Belief {
         window: &Window,
     ) -> (Verdict, Resolved) {
         let (contents, mut resolved) = (manifest.contents(), Resolved::default());
-        if self.integrity == Integrity::None || self.generations.contains_key(&contents.first) {
+        let first = contents.first;
+        let is_known = self.manifests.get(first, contents.position).is_some();
+        if self.integrity == Integrity::None || is_known {
             return (Verdict::Known, resolved);
         }
         if !self.signatures.take(now, 1) {
@@ -257,38 +258,24 @@ impl Belief {
         if contents.epoch != self.epoch || !protect::is_signed(self.channel, manifest) {
             return (Verdict::Bad, resolved);
         }
-        let numbers = contents.first..contents.end();
-        let waiting: Vec<ChunkNumber> = self.held.range(numbers).map(|(number, _)| *number).collect();
-        // One that had to be asked for comes after all that could come by itself: no more waiting for that.
-        let is_late = waiting.iter().any(|number| self.held.get(number).is_some_and(|held| held.asked > 0));
-        let look_at = if is_late { now } else { now + DECODE_WAIT };
         // Who is not linked with everybody yet misses what nobody has lost.
-        let is_early = self.tell_from.is_none_or(|from| contents.first < from);
+        let is_early = self.tell_from.is_none_or(|from| first < from);
         // What proves itself is in the window already.
         let is_proven = self.proves_chunks();
-        let mut generation = Generation {
-            manifest: manifest.clone(),
-            parity: BTreeMap::new(),
-            is_settled: false,
-            look_at,
-            looks: u8::from(is_late),
-            came: 0,
-            done: 0,
-            is_told: is_early,
-            is_witnessed: is_early,
-            since: now,
-        };
+        let generation = self.generations.entry(first).or_insert_with(|| Generation::new(is_early));
         // Own turns are believed without a manifest.
-        for position in 0..contents.data_chunks {
-            let number = contents.first.plus(position.into());
+        for place in contents.position..contents.position + contents.data_chunks {
+            let number = first.plus(place.into());
             if window.contains(number) && !self.held.contains_key(&number) {
-                generation.came |= 1 << position;
-                generation.done |= 1 << position;
+                generation.came |= 1 << place;
+                generation.done |= 1 << place;
             }
         }
+        let numbers = contents.start()..contents.end();
+        let waiting: Vec<ChunkNumber> = self.held.range(numbers).map(|(number, _)| *number).collect();
         for held in waiting.iter().filter_map(|number| self.held.remove(number)) {
-            let Held { chunk, link, is_done, .. } = held;
-            if generation.lists(&chunk) {
+            let Held { chunk, link, is_done } = held;
+            if generation::lists(manifest, &chunk) {
                 generation.came |= 1 << chunk.header().position;
                 generation.done |= u64::from(is_done) << chunk.header().position;
                 if !is_proven {
@@ -298,37 +285,63 @@ impl Belief {
                 resolved.culprits.push(Culprit { link, evidence: Datagram::Chunk(chunk) });
             }
         }
-        let places = (contents.first, 0)..(contents.first, u8::MAX);
+        self.manifests.insert(manifest.clone());
+        let was_asked = self.wants.remove(first);
+        self.wants.hasten_before(first, now + DECODE_WAIT);
+        let Some(last) = self.manifests.whole(first) else {
+            // What comes before the last one is overdue.
+            let wait = if contents.is_last() {
+                DECODE_WAIT
+            } else if self.is_claimed(first) {
+                MANIFEST_WAIT
+            } else {
+                OPEN_MAX
+            };
+            self.wants.add(first, now + wait);
+            return (Verdict::Believed, resolved);
+        };
+        generation.whole_at.get_or_insert(now);
+        let places = (first, 0)..(first, u8::MAX);
         let waiting: Vec<(ChunkNumber, u8)> = self.parity.range(places).map(|(place, _)| *place).collect();
         for (parity, link) in waiting.iter().filter_map(|place| self.parity.remove(place)) {
-            if generation.take(&parity) == Verdict::Bad {
+            if generation.take(last, &parity) == Verdict::Bad {
                 resolved.culprits.push(Culprit { link, evidence: Datagram::Parity(parity) });
             }
         }
-        self.looks.insert((look_at, contents.first));
-        self.generations.insert(contents.first, generation);
+        // One that had to be asked for comes after all that could come by itself: no more waiting for that.
+        let is_late = was_asked || !contents.is_last();
+        generation.look_at = if is_late { now } else { now + DECODE_WAIT };
+        generation.looks = u8::from(is_late);
+        self.looks.insert((generation.look_at, first));
         (Verdict::Believed, resolved)
+    }
+
+    /// Whether a chunk waits that says it belongs to the generation that begins with this one.
+    fn is_claimed(&self, first: ChunkNumber) -> bool {
+        self.held.range(first..first.plus(DATA_CHUNKS_MAX.into())).any(|(_, held)| held.first() == first)
     }
 
     /// When something is due to be repaired or asked for.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let look = self.looks.first().map(|(at, _)| *at);
-        let overdue = self.held.first_key_value().map(|(_, held)| held.ask_at);
-        look.into_iter().chain(overdue).min()
+        look.into_iter().chain(self.wants.deadline()).min()
     }
 
     /// What is due to be repaired now. `from` is the play pointer: what lies before it is lost.
     pub(super) fn repair(&mut self, now: Instant, window: &Window, from: ChunkNumber) -> Option<Repair> {
         let (at, first) = self.looks.first().filter(|(at, _)| *at <= now).copied()?;
         self.looks.remove(&(at, first));
-        let Some(generation) = self.generations.get_mut(&first) else { return Some(Repair::Nothing) };
-        let missing = generation.missing(window, from);
+        let (Some(generation), Some(last)) = (self.generations.get_mut(&first), self.manifests.whole(first))
+        else {
+            return Some(Repair::Nothing);
+        };
+        let missing = generation::missing(first..last.contents().end(), window, from);
         if missing.is_empty() || generation.is_settled {
             generation.settle();
             return Some(Repair::Nothing);
         }
         if missing.len() <= generation.parity.len() {
-            let rebuilt = generation.rebuild(window);
+            let rebuilt = generation.rebuild(&self.manifests, last, window);
             generation.settle();
             return Some(Repair::Rebuilt(rebuilt));
         }
@@ -354,44 +367,39 @@ impl Belief {
 
     /// A chunk or parity chunk came late to its generation: what it lacks may be rebuilt now.
     pub(super) fn look_soon(&mut self, now: Instant, number: ChunkNumber) {
-        let late =
-            self.generation_of(number).filter(|generation| !generation.is_settled && generation.looks > 0);
-        if let Some(first) = late.map(|generation| generation.manifest.first()) {
+        let first = self.manifests.listing(number).map(Manifest::first);
+        let is_late = |generation: &Generation| !generation.is_settled && generation.looks > 0;
+        if let Some(first) = first.filter(|first| self.generations.get(first).is_some_and(is_late)) {
             self.looks.insert((now, first));
         }
     }
 
-    /// The generation whose manifest is overdue, as the oldest waiting chunk says it, and how often it was asked for. A chunk whose
-    /// manifest does not come although the splitter was asked is dropped: it may have lied about its place.
+    /// A generation with manifests that are overdue, and how often they were asked for. A chunk whose manifest does not come although
+    /// the splitter was asked is dropped: it may have lied about its place.
     pub(super) fn overdue(&mut self, now: Instant) -> Option<(ChunkNumber, u8)> {
-        let mut oldest = self.held.first_entry()?;
-        let (number, held) = (*oldest.key(), oldest.get_mut());
-        if held.ask_at > now {
-            return None;
+        while let Some((first, tries)) = self.wants.due(now) {
+            let is_claimed = self.is_claimed(first);
+            let is_begun = self.generations.contains_key(&first) && self.manifests.whole(first).is_none();
+            if tries < MANIFEST_TRIES_MAX && (is_claimed || is_begun) {
+                return Some((first, tries));
+            }
+            self.wants.remove(first);
+            self.held.retain(|_, held| held.first() != first);
         }
-        if held.asked == MANIFEST_TRIES_MAX {
-            oldest.remove();
-            return None;
-        }
-        held.ask_at = now + MANIFEST_STEP;
-        held.asked += 1;
-        Some((number.minus(held.chunk.header().position.into()), held.asked - 1))
+        None
     }
 
-    fn generation_of_mut(&mut self, number: ChunkNumber) -> Option<&mut Generation> {
-        let (_, generation) = self.generations.range_mut(..=number).next_back()?;
-        (number < generation.manifest.contents().end()).then_some(generation)
-    }
-
-    fn generation_of(&self, number: ChunkNumber) -> Option<&Generation> {
-        let (_, generation) = self.generations.range(..=number).next_back()?;
-        (number < generation.manifest.contents().end()).then_some(generation)
+    /// The generation of a chunk that a manifest lists, and the bit of its place there.
+    fn generation_of_mut(&mut self, number: ChunkNumber) -> Option<(&mut Generation, u64)> {
+        let first = self.manifests.listing(number)?.first();
+        Some((self.generations.get_mut(&first)?, 1 << number.since(first).min(63)))
     }
 
     /// Lets go of what lies below the window, and of what waits for a play-out that has gone by.
     pub(super) fn forget_before(&mut self, floor: ChunkNumber, from: ChunkNumber) {
-        while let Some((_, generation)) = self.generations.first_key_value()
-            && generation.manifest.contents().end() <= floor
+        self.manifests.forget_before(floor);
+        while let Some((first, _)) = self.generations.first_key_value()
+            && self.manifests.of_generation(*first).next().is_none()
         {
             self.generations.pop_first();
         }
@@ -401,69 +409,6 @@ impl Belief {
         while self.parity.first_key_value().is_some_and(|((first, _), _)| *first < floor) {
             self.parity.pop_first();
         }
-    }
-}
-
-impl Generation {
-    /// Whether the manifest lists this chunk at its place.
-    fn lists(&self, chunk: &Chunk) -> bool {
-        let contents = self.manifest.contents();
-        let place = usize::try_from(chunk.number().since(contents.first)).unwrap_or(usize::MAX);
-        usize::from(chunk.header().position) == place
-            && contents.hashes.get(place).is_some_and(|hash| *hash == protect::hash_chunk(chunk))
-    }
-
-    fn take(&mut self, parity: &Parity) -> Verdict {
-        let contents = self.manifest.contents();
-        let is_parity = parity.position() >= contents.data_chunks;
-        let shard = parity.shard();
-        let listed = contents.hashes.get(usize::from(parity.position())).filter(|_| is_parity);
-        if listed.is_none_or(|hash| *hash != protect::hash_bytes(&shard)) {
-            return Verdict::Bad;
-        }
-        if self.is_settled || self.parity.insert(parity.position(), shard).is_some() {
-            return Verdict::Known;
-        }
-        Verdict::Believed
-    }
-
-    fn missing(&self, window: &Window, from: ChunkNumber) -> Vec<ChunkNumber> {
-        let contents = self.manifest.contents();
-        (0..u64::from(contents.data_chunks))
-            .map(|position| contents.first.plus(position))
-            .filter(|number| *number >= from.max(window.floor()) && !window.contains(*number))
-            .collect()
-    }
-
-    /// Rebuilds what the window lacks; each piece must be what the manifest lists.
-    fn rebuild(&self, window: &Window) -> Vec<Chunk> {
-        let contents = self.manifest.contents();
-        let data_chunks = usize::from(contents.data_chunks);
-        let place = |position: usize| contents.first.plus(position as u64);
-        let data: Vec<(usize, &Chunk)> = (0..data_chunks)
-            .filter_map(|position| window.get(place(position)).map(|chunk| (position, chunk)))
-            .collect();
-        let parity: Vec<(usize, Bytes)> = self
-            .parity
-            .iter()
-            .map(|(position, shard)| (usize::from(*position) - data_chunks, shard.clone()))
-            .collect();
-        let parity_chunks = usize::from(contents.parity_chunks());
-        let shards =
-            protect::decode(data_chunks, parity_chunks, usize::from(contents.shard_bytes), &data, &parity);
-        shards
-            .into_iter()
-            .filter_map(|(position, shard)| {
-                Chunk::from_shard(place(position), u8::try_from(position).ok()?, &shard).ok()
-            })
-            .filter(|chunk| self.lists(chunk))
-            .collect()
-    }
-
-    /// Nothing more is done for this generation, and its parity is let go.
-    fn settle(&mut self) {
-        self.is_settled = true;
-        self.parity.clear();
     }
 }
 

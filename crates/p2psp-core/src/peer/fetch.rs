@@ -103,7 +103,7 @@ impl Peer {
                 }
             }
         }
-        if let Some((first, tries)) = seat.belief.overdue(now) {
+        while let Some((first, tries)) = seat.belief.overdue(now) {
             let sources = seat.repair_sources(now, &mut self.rng, splitter, tries > 0);
             for link in sources.filter(|_| seat.repairs.budget.take(now, 1)) {
                 let message = Control::Pull { ranges: Vec::new(), generations: vec![first] };

@@ -237,6 +237,11 @@ impl Peer {
         let trusted = sender.slot.is_none();
         if seat.window.contains(number) || (!trusted && seat.belief.holds(number)) {
             self.stats.chunks_duplicate += 1;
+            // What was rebuilt before its false copy came is no less evidence.
+            if !trusted && seat.belief.refutes(chunk) {
+                sorted.culprits.push(Culprit { link: sender.link, evidence: Datagram::Chunk(chunk.clone()) });
+                return false;
+            }
             // While a newcomer pulls, a second copy says nothing about routes: the first may have been pulled.
             let pulling = seat.start.deadline().is_some();
             if let (Right::Origin | Right::Proxy, Some(via), false) = (right, sender.slot, pulling) {

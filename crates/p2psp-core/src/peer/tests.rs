@@ -2,6 +2,7 @@
 
 mod fairness;
 mod golden;
+mod halves;
 mod hostile;
 mod life;
 mod recovery;

@@ -1,5 +1,6 @@
-//! Groups chunks into generations (R-GEN-1): counts positions, and at the close of each makes its parity chunks and its signed
-//! manifest. Chunks do not wait for it: they have gone out by then.
+//! Groups chunks into generations (R-GEN-1): counts positions, lists the first half of a large one in a signed manifest as soon as it is
+//! there, and at the close of each makes its parity chunks and a manifest for the rest. Chunks do not wait for it: they have gone
+//! out by then.
 
 use super::config::{ParityPolicy, Protection};
 use crate::{Instant, protect};
@@ -13,6 +14,9 @@ use std::{collections::VecDeque, time::Duration};
 pub(super) const GENERATION_SPAN: Duration = Duration::from_millis(100);
 /// Fewest chunks of a generation that the source fills: below it a manifest costs more than it is worth.
 pub(super) const DATA_CHUNKS_MIN: u8 = 8;
+/// A generation of as many chunks is told of in two halves: false chunks are known for such half as late. Below it a second manifest,
+/// 140 bytes, costs more than that is worth.
+const HALVED_MIN: u8 = 32;
 /// A generation that the source does not fill closes after this many spans.
 const CLOSE_SPANS: u32 = 3;
 
@@ -30,6 +34,8 @@ pub(super) struct Generations {
     epoch: Epoch,
     data_chunks: u8,
     open: Vec<Chunk>,
+    /// How many of these a manifest lists already.
+    listed: u8,
     opened: Instant,
     previous: Hash,
     owed: VecDeque<Owed>,
@@ -46,6 +52,7 @@ impl Generations {
             epoch,
             data_chunks: DATA_CHUNKS_MIN,
             open: Vec::new(),
+            listed: 0,
             opened: Instant::ORIGIN,
             previous: Hash([0; p2psp_wire::limits::HASH_BYTES]),
             owed: VecDeque::new(),
@@ -97,8 +104,11 @@ impl Generations {
             self.data_chunks = chunks.clamp(DATA_CHUNKS_MIN, DATA_CHUNKS_MAX);
         }
         self.open.push(chunk);
-        if self.open.len() >= usize::from(self.data_chunks) {
+        if self.position() >= self.data_chunks {
             self.close(time, turn_chunks);
+        } else if self.data_chunks >= HALVED_MIN && self.position() == self.data_chunks / 2 {
+            let hashes = self.open.iter().map(protect::hash_chunk).collect();
+            self.list(time, self.data_chunks / 2, 0, hashes);
         }
     }
 
@@ -109,34 +119,44 @@ impl Generations {
 
     /// Closes the open generation: parity first, then the manifest that lists it.
     pub(super) fn close(&mut self, time: StreamTime, turn_chunks: u64) {
+        let Some(first) = self.open.first().map(Chunk::number) else { return };
         let parity_chunks = self.parity_chunks;
-        let chunks = std::mem::take(&mut self.open);
-        let Some(first) = chunks.first().map(Chunk::number) else { return };
         let wanted = match self.protection.parity {
             ParityPolicy::Fixed(0) => 0,
             ParityPolicy::Fixed(fixed) => turn_chunks.max(fixed.into()),
             ParityPolicy::Adaptive => turn_chunks.max(parity_chunks.into()),
         };
         let parity_chunks = usize::try_from(wanted.min(PARITY_CHUNKS_MAX.into())).unwrap_or(0);
-        let shard_bytes = protect::shard_bytes(&chunks);
-        let parity = protect::encode(&chunks, parity_chunks, shard_bytes);
+        let shard_bytes = protect::shard_bytes(&self.open);
+        let parity = protect::encode(&self.open, parity_chunks, shard_bytes);
         self.given = u8::try_from(parity.len()).unwrap_or(PARITY_CHUNKS_MAX);
-        let mut hashes: Vec<Hash> = chunks.iter().map(protect::hash_chunk).collect();
+        let unlisted = self.open.iter().skip(self.listed.into());
+        let mut hashes: Vec<Hash> = unlisted.map(protect::hash_chunk).collect();
         hashes.extend(parity.iter().map(|shard| protect::hash_bytes(shard)));
-        let data_chunks = u8::try_from(chunks.len()).unwrap_or(DATA_CHUNKS_MAX);
-        for (position, shard) in (data_chunks..).zip(parity) {
+        for (position, shard) in (self.position()..).zip(parity) {
             self.owed.push_back(Owed::Parity { first, position, time_us: time.truncate(), shard });
         }
+        let data_chunks = self.position() - self.listed;
+        self.list(time, data_chunks, u16::try_from(shard_bytes).unwrap_or(u16::MAX), hashes);
+        self.open.clear();
+        self.listed = 0;
+    }
+
+    /// Owes a manifest for the next `data_chunks` of the open generation.
+    fn list(&mut self, time: StreamTime, data_chunks: u8, shard_bytes: u16, hashes: Vec<Hash>) {
+        let Some(first) = self.open.first().map(Chunk::number) else { return };
         self.owed.push_back(Owed::Manifest(ManifestContents {
             epoch: self.epoch,
             first,
+            position: self.listed,
             data_chunks,
-            shard_bytes: u16::try_from(shard_bytes).unwrap_or(u16::MAX),
+            shard_bytes,
             closed: time,
             // Known when the manifest before it is signed.
             previous: Hash::default(),
             hashes,
         }));
+        self.listed += data_chunks;
     }
 
     /// The next datagrams for one origin: parity chunks in turns of `turn_chunks`, or a manifest.

@@ -4,11 +4,11 @@
 use super::{Draft, Generations, Splitter, SplitterEvent, generation::GENERATION_SPAN, generation::Owed};
 use crate::{
     Instant, Output,
+    manifests::Manifests,
     serve::{Shelf, chunks_in},
     window::Window,
 };
-use p2psp_wire::{Chunk, ChunkHeader, ChunkNumber, Datagram, Manifest, Parity, Slot};
-use std::collections::BTreeMap;
+use p2psp_wire::{Chunk, ChunkHeader, ChunkNumber, Datagram, Parity, Slot};
 
 impl Splitter {
     /// The next train, if the uplink has room.
@@ -141,11 +141,8 @@ impl Splitter {
             Owed::Manifest(contents) => {
                 let channel = self.config.channel;
                 let manifest = self.generations.as_mut()?.sign(channel, contents, origin)?;
-                let floor = self.window.floor();
-                while self.manifests.first_key_value().is_some_and(|(first, _)| *first < floor) {
-                    self.manifests.pop_first();
-                }
-                self.manifests.insert(manifest.first(), manifest.clone());
+                self.manifests.forget_before(self.window.floor());
+                self.manifests.insert(manifest.clone());
                 Some(Datagram::Manifest(manifest))
             }
         }
@@ -155,7 +152,7 @@ impl Splitter {
 /// What the splitter answers pulls from.
 pub(super) struct Held<'a> {
     pub(super) window: &'a Window,
-    pub(super) manifests: &'a BTreeMap<ChunkNumber, Manifest>,
+    pub(super) manifests: &'a Manifests,
 }
 
 impl Shelf for Held<'_> {
@@ -163,12 +160,7 @@ impl Shelf for Held<'_> {
         self.window.get(number)
     }
 
-    fn manifest_of(&self, number: ChunkNumber) -> Option<&Manifest> {
-        let (_, manifest) = self.manifests.range(..=number).next_back()?;
-        (number < manifest.contents().end()).then_some(manifest)
-    }
-
-    fn manifest(&self, first: ChunkNumber) -> Option<&Manifest> {
-        self.manifests.get(&first)
+    fn manifests(&self) -> &Manifests {
+        self.manifests
     }
 }

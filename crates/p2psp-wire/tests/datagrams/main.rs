@@ -152,6 +152,7 @@ fn contents() -> ManifestContents {
     ManifestContents {
         epoch: Epoch(3),
         first: ChunkNumber::new(100_000).unwrap(),
+        position: 0,
         data_chunks: 8,
         shard_bytes: 1138,
         closed: StreamTime::from_micros(5 << 32 | 77),
@@ -217,6 +218,17 @@ fn a_manifest_over_a_limit_cannot_be_made() {
     assert_eq!(
         with(|c| (c.data_chunks, c.hashes) = (0, Vec::new())),
         Err(DecodeError::Invalid("manifest data chunks"))
+    );
+    // Nothing but parity, behind what others list; and of 48 chunks, none is past the last.
+    assert_eq!(with(|c| (c.position, c.data_chunks, c.hashes) = (47, 0, vec![Hash::default(); 4])), Ok(4));
+    assert_eq!(with(|c| c.position = 40), Ok(4));
+    assert_eq!(with(|c| c.position = 41), Err(DecodeError::Invalid("manifest data chunks")));
+    assert_eq!(with(|c| c.position = 48), Err(DecodeError::Invalid("manifest position")));
+    // What is not the last lists chunks, and no parity.
+    assert_eq!(with(|c| (c.data_chunks, c.shard_bytes) = (12, 0)), Ok(0));
+    assert_eq!(
+        with(|c| (c.position, c.data_chunks, c.shard_bytes, c.hashes) = (8, 0, 0, Vec::new())),
+        Err(DecodeError::Invalid("manifest shard bytes"))
     );
     assert_eq!(with(|c| c.data_chunks = 12), Ok(0));
     assert_eq!(with(|c| c.data_chunks = 13), Err(DecodeError::Missing("manifest hashes")));

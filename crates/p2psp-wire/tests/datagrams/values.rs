@@ -44,18 +44,28 @@ fn shard() -> impl Strategy<Value = Vec<u8>> {
 
 pub(crate) fn manifest_contents() -> impl Strategy<Value = ManifestContents> {
     let hashes = |count: usize| vec(any::<[u8; 16]>().prop_map(Hash), count);
-    let counts = (1..=DATA_CHUNKS_MAX, 0..=PARITY_CHUNKS_MAX);
-    let hashes = counts.prop_flat_map(move |(data, parity)| (Just(data), hashes((data + parity).into())));
+    let sizes =
+        (SHARD_BYTES_MIN / 2..=SHARD_BYTES_MAX / 2).prop_map(|words| u16::try_from(2 * words).unwrap());
+    // The only one, the last of several, or one before that.
+    let parts = prop_oneof![
+        (Just(0), 1..=DATA_CHUNKS_MAX, 0..=PARITY_CHUNKS_MAX, sizes.clone()),
+        (1..DATA_CHUNKS_MAX, 0..=DATA_CHUNKS_MAX, 0..=PARITY_CHUNKS_MAX, sizes),
+        (0..DATA_CHUNKS_MAX, 1..=DATA_CHUNKS_MAX, Just(0), Just(0)),
+    ];
+    let parts = parts.prop_flat_map(move |(position, data, parity, shard_bytes)| {
+        let data = data.min(DATA_CHUNKS_MAX - position);
+        (Just((position, data, shard_bytes)), hashes((data + parity).into()))
+    });
     let last = CHUNK_NUMBER_MAX - u64::from(DATA_CHUNKS_MAX);
-    let words = u16::try_from(SHARD_BYTES_MIN / 2).unwrap()..=u16::try_from(SHARD_BYTES_MAX / 2).unwrap();
-    let fields =
-        (any::<u32>(), prop_oneof![0..=last, Just(0), Just(last)], words, any::<u64>(), any::<[u8; 16]>());
-    (fields, hashes).prop_map(|((epoch, first, words, closed, previous), (data_chunks, hashes))| {
+    let fields = (any::<u32>(), prop_oneof![0..=last, Just(0), Just(last)], any::<u64>(), any::<[u8; 16]>());
+    (fields, parts).prop_map(|((epoch, first, closed, previous), (part, hashes))| {
+        let (position, data_chunks, shard_bytes) = part;
         ManifestContents {
             epoch: Epoch(epoch),
             first: ChunkNumber::new(first).unwrap(),
+            position,
             data_chunks,
-            shard_bytes: words * 2,
+            shard_bytes,
             closed: StreamTime::from_micros(closed),
             previous: Hash(previous),
             hashes,

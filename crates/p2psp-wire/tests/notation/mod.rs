@@ -145,6 +145,7 @@ pub(crate) fn datagram(case: &Case) -> Datagram {
     let contents = ManifestContents {
         epoch: Epoch(number(&fields["epoch"])),
         first: chunk_number(&fields["first"]),
+        position: fields.get("position").map_or(0, number),
         data_chunks: number(&fields["data_chunks"]),
         shard_bytes: number(&fields["shard_bytes"]),
         closed: StreamTime::from_micros(number(&fields["closed_us"])),

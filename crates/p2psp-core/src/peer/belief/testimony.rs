@@ -1,12 +1,12 @@
 //! What a member says of its teammates' chunks: the origin did its part in time, or did not (R-FAIR-5). Chunks are spoken of when their
-//! generation's manifest has been there for long enough for everything that still might come.
+//! generation's manifests have been there for long enough for everything that still might come.
 
 use super::Belief;
 use crate::Instant;
 use p2psp_wire::{ChunkNumber, limits::WITNESS_CHUNKS_MAX};
 use std::time::Duration;
 
-/// A generation is spoken of so long after its manifest: a burst to 64 teammates takes 70 ms, and so does one that heals what its
+/// A generation is spoken of so long after its last manifest: a burst to 64 teammates takes 70 ms, and so does one that heals what its
 /// origin had to rebuild first (R-GEN-7).
 const SETTLED: Duration = Duration::from_millis(200);
 /// An own chunk that was rebuilt later than this is told as one that did not come: its copies come too late to be heard.
@@ -22,8 +22,8 @@ pub(in crate::peer) struct Run {
 impl Belief {
     /// A chunk came and its origin did its part: it came from there, or from a proxy where there is no link to it.
     pub(in crate::peer) fn on_done(&mut self, number: ChunkNumber) {
-        if let Some(generation) = self.generation_of_mut(number) {
-            generation.done |= 1_u64 << number.since(generation.manifest.first()).min(63);
+        if let Some((generation, place)) = self.generation_of_mut(number) {
+            generation.done |= place;
         } else if let Some(held) = self.held.get_mut(&number) {
             held.is_done = true;
         }
@@ -31,10 +31,10 @@ impl Belief {
 
     /// An own chunk was rebuilt, and goes out late.
     pub(in crate::peer) fn on_healed(&mut self, now: Instant, number: ChunkNumber) {
-        if let Some(generation) = self.generation_of_mut(number)
-            && now.since(generation.since) <= HEALED_IN_TIME
+        if let Some((generation, place)) = self.generation_of_mut(number)
+            && generation.whole_at.is_some_and(|whole_at| now.since(whole_at) <= HEALED_IN_TIME)
         {
-            generation.done |= 1_u64 << number.since(generation.manifest.first()).min(63);
+            generation.done |= place;
         }
     }
 
@@ -43,12 +43,14 @@ impl Belief {
     pub(in crate::peer) fn testify(&mut self, now: Instant, runs_max: usize) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
         for (first, generation) in &mut self.generations {
-            if generation.is_witnessed || now.since(generation.since) < SETTLED {
+            let is_settled = generation.whole_at.is_some_and(|whole_at| now.since(whole_at) >= SETTLED);
+            if generation.is_witnessed || !is_settled {
                 continue;
             }
-            let chunks = generation.manifest.contents().data_chunks;
+            let Some(last) = self.manifests.whole(*first) else { continue };
+            let chunks = last.contents().position + last.contents().data_chunks;
             let bits = generation.done;
-            let done = (0..chunks).map(|position| bits >> position & 1 == 1);
+            let done = (0..chunks).map(|place| bits >> place & 1 == 1);
             let room = usize::try_from(WITNESS_CHUNKS_MAX).unwrap_or(usize::MAX);
             let follows = |run: &&mut Run| {
                 run.first.plus(run.done.len() as u64) == *first

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const CHUNK: Duration = Duration::from_millis(5);
 
-fn team(peers: usize, parity_chunks: u8) -> Lab {
+pub(super) fn team(peers: usize, parity_chunks: u8) -> Lab {
     team_that(false, peers, parity_chunks)
 }
 
@@ -99,7 +99,7 @@ fn late_joiner(mut lab: Lab) {
     assert_eq!(played, (400..600).collect::<Vec<_>>());
 }
 
-fn forged(number: u64, origin: u16, position: u8) -> Datagram {
+pub(super) fn forged(number: u64, origin: u16, position: u8) -> Datagram {
     let header = ChunkHeader {
         number: p2psp_wire::ChunkNumber::new(number).unwrap(),
         origin: Slot::new(origin).unwrap(),
@@ -258,6 +258,7 @@ fn strange_manifest(lab: &Lab) -> Datagram {
     let contents = ManifestContents {
         epoch: Epoch(1),
         first: lab.splitter.stats().next_number,
+        position: 0,
         data_chunks: 8,
         shard_bytes: 100,
         closed: StreamTime::from_micros(1),

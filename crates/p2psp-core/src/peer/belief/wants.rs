@@ -1,0 +1,108 @@
+//! Manifests that have not come: of which generations, when each is asked for next, and how often it was (R-GEN-6). Knows neither what
+//! waits for them nor whom to ask.
+
+use crate::Instant;
+use p2psp_wire::ChunkNumber;
+use std::{collections::BTreeMap, time::Duration};
+
+/// Generations whose manifests are waited for at a time: two seconds of them. One more is waited for and not asked for, so that who lies
+/// about places cannot have everything asked for.
+pub(super) const WANTS_MAX: usize = 16;
+/// Manifests are asked for again and again as often as this.
+const MANIFEST_STEP: Duration = Duration::from_millis(60);
+
+#[derive(Debug)]
+struct Want {
+    ask_at: Instant,
+    tries: u8,
+}
+
+/// Generations with manifests that are still to come, by their first numbers.
+#[derive(Debug, Default)]
+pub(super) struct Wants(BTreeMap<ChunkNumber, Want>);
+
+impl Wants {
+    /// Manifests of this generation are asked for then, or sooner where that is settled already.
+    pub(super) fn add(&mut self, first: ChunkNumber, ask_at: Instant) {
+        if self.0.len() < WANTS_MAX || self.0.contains_key(&first) {
+            let want = self.0.entry(first).or_insert(Want { ask_at, tries: 0 });
+            want.ask_at = want.ask_at.min(ask_at);
+        }
+    }
+
+    /// Nothing more is wanted of this generation; says whether it had been asked for.
+    pub(super) fn remove(&mut self, first: ChunkNumber) -> bool {
+        self.0.remove(&first).is_some_and(|want| want.tries > 0)
+    }
+
+    /// A later manifest has come: what belongs to earlier generations, and was not asked for yet, is asked for by then.
+    pub(super) fn hasten_before(&mut self, first: ChunkNumber, ask_at: Instant) {
+        for (_, want) in self.0.range_mut(..first).filter(|(_, want)| want.tries == 0) {
+            want.ask_at = want.ask_at.min(ask_at);
+        }
+    }
+
+    /// When the next is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.0.values().map(|want| want.ask_at).min()
+    }
+
+    /// One that is due, and how often it was before; the next time is a step later.
+    pub(super) fn due(&mut self, now: Instant) -> Option<(ChunkNumber, u8)> {
+        let (first, want) = self.0.iter_mut().find(|(_, want)| want.ask_at <= now)?;
+        want.ask_at = now + MANIFEST_STEP;
+        want.tries += 1;
+        Some((*first, want.tries - 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(n: u64) -> ChunkNumber {
+        ChunkNumber::new(n).unwrap()
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1000)
+    }
+
+    #[test]
+    fn each_is_asked_for_again_a_step_later() {
+        let mut wants = Wants::default();
+        wants.add(number(0), at(20));
+        wants.add(number(48), at(10));
+        assert_eq!((wants.deadline(), wants.due(at(9))), (Some(at(10)), None));
+        assert_eq!(wants.due(at(20)), Some((number(0), 0)));
+        assert_eq!(wants.due(at(20)), Some((number(48), 0)));
+        assert_eq!((wants.due(at(20)), wants.deadline()), (None, Some(at(80))));
+        assert!(wants.remove(number(0)) && !wants.remove(number(0)));
+        assert_eq!(wants.due(at(80)), Some((number(48), 1)));
+    }
+
+    /// A later manifest makes earlier ones due; those that were asked for keep their pace.
+    #[test]
+    fn a_later_manifest_hastens_earlier_ones() {
+        let mut wants = Wants::default();
+        for first in [0, 48, 96] {
+            wants.add(number(first), at(100 + first));
+        }
+        assert_eq!(wants.due(at(100)), Some((number(0), 0)));
+        wants.hasten_before(number(96), at(110));
+        assert_eq!(wants.due(at(110)), Some((number(48), 0)));
+        assert_eq!(wants.due(at(159)), None, "neither what was asked for just now, nor what is not earlier");
+    }
+
+    /// One more than allowed is not asked for, whenever it was to be.
+    #[test]
+    fn no_more_than_the_limit_are_asked_for() {
+        let mut wants = Wants::default();
+        for first in 0..=WANTS_MAX as u64 {
+            wants.add(number(first), at(100));
+        }
+        let asked = std::iter::from_fn(|| wants.due(at(100))).count();
+        assert_eq!(asked, WANTS_MAX);
+        assert!(!wants.remove(number(WANTS_MAX as u64)));
+    }
+}
