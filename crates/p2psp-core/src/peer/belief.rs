@@ -9,7 +9,8 @@ mod wants;
 use crate::{Instant, LinkId, guard::Bucket, manifests::Manifests, protect, window::Window};
 use generation::Generation;
 use p2psp_wire::{
-    ChannelId, Chunk, ChunkNumber, Datagram, Epoch, Integrity, Manifest, Parity, limits::DATA_CHUNKS_MAX,
+    ChannelId, Chunk, ChunkNumber, Datagram, Epoch, Integrity, Manifest, ManifestContents, Parity,
+    StreamTime, limits::DATA_CHUNKS_MAX,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,12 +33,17 @@ const DECODE_WAIT: Duration = Duration::from_millis(20);
 const REPAIR_STEP: Duration = Duration::from_millis(55);
 /// Repair pulls for one generation.
 pub(super) const REPAIR_TRIES_MAX: u8 = 4;
-/// A chunk that has waited for so long lacks its manifest, which is at most a generation's span behind it, and it is asked for ...
-const MANIFEST_WAIT: Duration = Duration::from_millis(120);
+/// A chunk's manifest may be made as long after it as manifests are apart, and its relay takes so much longer at most: then it is
+/// asked for ...
+const MANIFEST_WAIT: Duration = Duration::from_millis(40);
 /// ... again and again, of a teammate first and then of the splitter; then the chunk itself is in doubt.
 const MANIFEST_TRIES_MAX: u8 = 4;
-/// No generation stays open for longer after its first manifest (R-GEN-1).
-const OPEN_MAX: Duration = Duration::from_millis(300);
+/// From one manifest to the next, at least, where generations have one each: they may grow from one to the next ...
+const MANIFEST_SPAN_MIN: Duration = Duration::from_millis(80);
+/// ... or where they are large enough for several ...
+const PART_SPAN_MIN: Duration = Duration::from_millis(40);
+/// ... and at most: no generation stays open for longer (R-GEN-1).
+const MANIFEST_SPAN_MAX: Duration = Duration::from_millis(300);
 
 /// What a chunk, a parity chunk or a manifest turned out to be.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,6 +123,9 @@ pub(super) struct Belief {
     /// When which generation is looked at next.
     looks: BTreeSet<(Instant, ChunkNumber)>,
     wants: Wants,
+    /// When the newest manifest was made, and how long after the one before it.
+    newest: Option<StreamTime>,
+    manifest_span: Duration,
     held: BTreeMap<ChunkNumber, Held>,
     parity: BTreeMap<(ChunkNumber, u8), (Parity, LinkId)>,
     /// Generations before this one are not reported; none is where there is none.
@@ -134,6 +143,8 @@ impl Belief {
             generations: BTreeMap::new(),
             looks: BTreeSet::new(),
             wants: Wants::default(),
+            newest: None,
+            manifest_span: MANIFEST_SPAN_MIN,
             held: BTreeMap::new(),
             parity: BTreeMap::new(),
             tell_from: None,
@@ -196,7 +207,7 @@ impl Belief {
             return Verdict::Bad;
         }
         let held = Held { chunk: chunk.clone(), link, is_done: false };
-        self.wants.add(held.first(), now + MANIFEST_WAIT);
+        self.wants.add(held.first(), now + self.manifest_span + MANIFEST_WAIT);
         self.held.insert(chunk.number(), held);
         if is_proven { Verdict::Believed } else { Verdict::Waits }
     }
@@ -258,6 +269,7 @@ impl Belief {
         if contents.epoch != self.epoch || !protect::is_signed(self.channel, manifest) {
             return (Verdict::Bad, resolved);
         }
+        self.on_pace(contents);
         // Who is not linked with everybody yet misses what nobody has lost.
         let is_early = self.tell_from.is_none_or(|from| first < from);
         // What proves itself is in the window already.
@@ -286,18 +298,15 @@ impl Belief {
             }
         }
         self.manifests.insert(manifest.clone());
-        let was_asked = self.wants.remove(first);
-        self.wants.hasten_before(first, now + DECODE_WAIT);
         let Some(last) = self.manifests.whole(first) else {
-            // What comes before the last one is overdue.
-            let wait = if contents.is_last() {
-                DECODE_WAIT
-            } else if self.is_claimed(first) {
-                MANIFEST_WAIT
+            if contents.is_last() {
+                // What comes before it is there soon, or lost.
+                self.wants.add(first, now + DECODE_WAIT + REPAIR_STEP);
             } else {
-                OPEN_MAX
-            };
-            self.wants.add(first, now + wait);
+                let span = if self.is_claimed(first) { self.manifest_span } else { MANIFEST_SPAN_MAX };
+                self.wants.remove(first);
+                self.wants.add(first, now + span + MANIFEST_WAIT);
+            }
             return (Verdict::Believed, resolved);
         };
         generation.whole_at.get_or_insert(now);
@@ -309,11 +318,25 @@ impl Belief {
             }
         }
         // One that had to be asked for comes after all that could come by itself: no more waiting for that.
-        let is_late = was_asked || !contents.is_last();
+        let is_late = self.wants.remove(first);
         generation.look_at = if is_late { now } else { now + DECODE_WAIT };
         generation.looks = u8::from(is_late);
         self.looks.insert((generation.look_at, first));
         (Verdict::Believed, resolved)
+    }
+
+    /// A manifest tells how far apart they are.
+    fn on_pace(&mut self, contents: &ManifestContents) {
+        let newest = self.newest.map_or(0, StreamTime::as_micros);
+        let Some(span_us) = contents.closed.as_micros().checked_sub(newest).filter(|us| *us > 0) else {
+            return;
+        };
+        let is_part = !contents.is_last() || contents.position > 0;
+        let least = if is_part { PART_SPAN_MIN } else { MANIFEST_SPAN_MIN };
+        if self.newest.is_some() {
+            self.manifest_span = Duration::from_micros(span_us).clamp(least, MANIFEST_SPAN_MAX);
+        }
+        self.newest = Some(contents.closed);
     }
 
     /// Whether a chunk waits that says it belongs to the generation that begins with this one.

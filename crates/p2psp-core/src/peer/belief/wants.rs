@@ -35,13 +35,6 @@ impl Wants {
         self.0.remove(&first).is_some_and(|want| want.tries > 0)
     }
 
-    /// A later manifest has come: what belongs to earlier generations, and was not asked for yet, is asked for by then.
-    pub(super) fn hasten_before(&mut self, first: ChunkNumber, ask_at: Instant) {
-        for (_, want) in self.0.range_mut(..first).filter(|(_, want)| want.tries == 0) {
-            want.ask_at = want.ask_at.min(ask_at);
-        }
-    }
-
     /// When the next is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.0.values().map(|want| want.ask_at).min()
@@ -79,19 +72,6 @@ mod tests {
         assert_eq!((wants.due(at(20)), wants.deadline()), (None, Some(at(80))));
         assert!(wants.remove(number(0)) && !wants.remove(number(0)));
         assert_eq!(wants.due(at(80)), Some((number(48), 1)));
-    }
-
-    /// A later manifest makes earlier ones due; those that were asked for keep their pace.
-    #[test]
-    fn a_later_manifest_hastens_earlier_ones() {
-        let mut wants = Wants::default();
-        for first in [0, 48, 96] {
-            wants.add(number(first), at(100 + first));
-        }
-        assert_eq!(wants.due(at(100)), Some((number(0), 0)));
-        wants.hasten_before(number(96), at(110));
-        assert_eq!(wants.due(at(110)), Some((number(48), 0)));
-        assert_eq!(wants.due(at(159)), None, "neither what was asked for just now, nor what is not earlier");
     }
 
     /// One more than allowed is not asked for, whenever it was to be.
