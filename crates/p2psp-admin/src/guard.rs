@@ -5,6 +5,7 @@ use crate::{
     access::{TokenError, Tokens},
     bind::Bind,
 };
+use ::ring::digest::{Context, SHA256, digest};
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
@@ -43,7 +44,18 @@ pub struct Guard {
     pub(crate) tls: Option<Arc<ServerConfig>>,
     pub(crate) asks_certificates: bool,
     pub(crate) tokens: Option<Arc<Tokens>>,
+    /// Of the files' contents.
+    hash: Vec<u8>,
 }
+
+/// The same files with the same in them.
+impl PartialEq for Guard {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+    }
+}
+
+impl Eq for Guard {}
 
 /// Why the doors cannot be guarded as asked.
 #[derive(Debug, thiserror::Error)]
@@ -106,24 +118,31 @@ impl Guard {
     ///
     /// One of them is missing or wrong; the error says what to do.
     pub fn read(files: &GuardFiles) -> Result<Self, GuardError> {
-        let tokens = match &files.tokens {
-            None => None,
-            Some(path) => {
-                let text = String::from_utf8_lossy(&secret(path)?).into_owned();
-                let tokens = Tokens::parse(&text)
-                    .map_err(|source| GuardError::Tokens { path: path.clone(), source })?;
-                Some(Arc::new(tokens))
-            }
-        };
-        let tls = match (&files.certificate, &files.key) {
-            (None, None) if files.clients.is_some() => return Err(GuardError::ClientsWithoutTls),
+        // Each file is read once: what is compared later is what is used now.
+        let certificate = load(files.certificate.as_deref(), contents)?;
+        let key = load(files.key.as_deref(), secret)?;
+        let clients = load(files.clients.as_deref(), contents)?;
+        let tokens = load(files.tokens.as_deref(), secret)?;
+        let mut hash = Context::new(&SHA256);
+        for file in [&certificate, &key, &clients, &tokens] {
+            let contents = file.as_ref().map(|(_, contents)| contents.as_slice());
+            // No file is something else than an empty one.
+            hash.update(digest(&SHA256, contents.unwrap_or_default()).as_ref());
+            hash.update(&[u8::from(contents.is_some())]);
+        }
+        let hash = hash.finish().as_ref().to_vec();
+        let asks_certificates = clients.is_some();
+        let tls = match (certificate, key) {
+            (None, None) if asks_certificates => return Err(GuardError::ClientsWithoutTls),
             (None, None) => None,
-            (Some(certificate), Some(key)) => {
-                Some(Arc::new(tls(certificate, key, files.clients.as_deref())?))
-            }
+            (Some(certificate), Some(key)) => Some(Arc::new(tls(certificate, key, clients)?)),
             (Some(_), None) | (None, Some(_)) => return Err(GuardError::Half),
         };
-        Ok(Self { tls, asks_certificates: files.clients.is_some(), tokens })
+        let tokens = tokens.map(|(path, text)| {
+            let tokens = Tokens::parse(&String::from_utf8_lossy(&text));
+            tokens.map_err(|source| GuardError::Tokens { path: path.to_owned(), source })
+        });
+        Ok(Self { tls, asks_certificates, tokens: tokens.transpose()?.map(Arc::new), hash })
     }
 
     /// Whether an address may be opened with this guard.
@@ -146,26 +165,45 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-fn tls(certificate: &Path, key: &Path, clients: Option<&Path>) -> Result<ServerConfig, GuardError> {
+/// A file and what is in it.
+type Loaded<'a> = (&'a Path, Vec<u8>);
+
+fn load(
+    path: Option<&Path>,
+    read: fn(&Path) -> Result<Vec<u8>, GuardError>,
+) -> Result<Option<Loaded<'_>>, GuardError> {
+    path.map(|path| Ok((path, read(path)?))).transpose()
+}
+
+fn tls(
+    certificate: Loaded<'_>,
+    key: Loaded<'_>,
+    clients: Option<Loaded<'_>>,
+) -> Result<ServerConfig, GuardError> {
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13])?;
     let builder = match clients {
         None => builder.with_no_client_auth(),
-        Some(path) => {
-            let roots = Arc::new(roots(path)?);
+        Some((path, text)) => {
+            let roots = Arc::new(roots_in(path, &text)?);
             builder.with_client_cert_verifier(
                 WebPkiClientVerifier::builder_with_provider(roots, provider()).build()?,
             )
         }
     };
-    let mut config = builder.with_single_cert(certificates(certificate)?, private_key(key)?)?;
+    let chain = certificates_in(certificate.0, &certificate.1)?;
+    let mut config = builder.with_single_cert(chain, private_key_in(key.0, &key.1)?)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
 /// Roots in a PEM file.
 pub(crate) fn roots(path: &Path) -> Result<RootCertStore, GuardError> {
+    roots_in(path, &contents(path)?)
+}
+
+fn roots_in(path: &Path, text: &[u8]) -> Result<RootCertStore, GuardError> {
     let mut roots = RootCertStore::empty();
-    for root in certificates(path)? {
+    for root in certificates_in(path, text)? {
         roots.add(root).map_err(|error| pem(path, error))?;
     }
     Ok(roots)
@@ -173,8 +211,11 @@ pub(crate) fn roots(path: &Path) -> Result<RootCertStore, GuardError> {
 
 /// Certificates in a PEM file; at least one.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, GuardError> {
-    let text = contents(path)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    certificates_in(path, &contents(path)?)
+}
+
+fn certificates_in(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, GuardError> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     match certificates {
         Ok(certificates) if certificates.is_empty() => Err(pem(path, "has no certificate in PEM form")),
         Ok(certificates) => Ok(certificates),
@@ -184,7 +225,11 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 
 /// The private key in a PEM file that others cannot read.
 pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, GuardError> {
-    PrivateKeyDer::from_pem_slice(&secret(path)?)
+    private_key_in(path, &secret(path)?)
+}
+
+fn private_key_in(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, GuardError> {
+    PrivateKeyDer::from_pem_slice(text)
         .map_err(|error| pem(path, format!("has no private key in PEM form: {error}")))
 }
 

@@ -22,7 +22,7 @@ pub use backend::{Answer, PeerBackend, Process, Refusal, SplitterBackend, unix_m
 pub use bind::{Bind, BindError, ParseBindError};
 pub use guard::{Guard, GuardError, GuardFiles};
 pub use journal::{Journal, Record};
-pub use server::{Admin, Server};
+pub use server::{Admin, Doors, Server};
 pub use service::limits;
 
 /// The messages, clients and servers of `proto/p2psp/admin/v1`.

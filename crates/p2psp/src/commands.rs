@@ -5,14 +5,14 @@ use crate::{
     exit::{Code, Failure},
     logging::Log,
     operators::{Operators, Steering},
+    reload::Reload,
     report::{Report, print},
-    settings::{self, Defaults, Sources, merge},
+    settings::{self, Defaults, Sources, merge, shown},
     signals::Stop,
     supervisor,
 };
 use p2psp_admin::Admin;
 use p2psp_net::Identity;
-use p2psp_splitter::Source;
 use serde::Serialize;
 use std::{net::SocketAddr, path::Path, process, sync::Arc};
 use tracing::info;
@@ -52,7 +52,12 @@ struct PeerReady<'a> {
 }
 
 /// Runs a splitter to its end.
-pub(crate) async fn splitter(args: SplitterArgs, report: ReportArgs, log: Log) -> Result<(), Failure> {
+pub(crate) async fn splitter(
+    reload: Reload<SplitterArgs>,
+    report: ReportArgs,
+    log: Log,
+) -> Result<(), Failure> {
+    let args = reload.in_force().clone();
     if report.stop_on_eof && args.input.as_deref() == Some("-") {
         let line =
             "--stop-on-eof and --input - both want standard input; the source's end ends the splitter anyway";
@@ -81,10 +86,12 @@ pub(crate) async fn splitter(args: SplitterArgs, report: ReportArgs, log: Log) -
     let mut lines = vec![("channel link", link.clone()), ("watch with", format!("p2psp peer '{link}'"))];
     lines.extend(ready.ingest.map(|address| ("source", format!("awaited at {address}"))));
     lines.extend(admin_lines(&ready.admin));
+    let log = Arc::new(log);
+    let process = Arc::new(Steering { config: reload.shown(), log: Arc::clone(&log), stop: stop.clone() });
+    // Its task lives as long as the process, whose settings it looks after. Who reads that the process is ready may send the signal.
+    drop(reload.listen(log, operators.doors())?);
     report.ready(&ready, &lines);
     supervisor::ready();
-    let config = table("splitter", &merge(&args, &Defaults::splitter()));
-    let process = Arc::new(Steering { config, log: Arc::new(log), stop: stop.clone() });
     let answering = operators.answer(|| Admin::splitter(process, running.admin()), stop.clone());
     if args.key.is_none() {
         info!("the channel is new with each start; --key FILE keeps its link");
@@ -103,7 +110,8 @@ pub(crate) async fn splitter(args: SplitterArgs, report: ReportArgs, log: Log) -
 }
 
 /// Runs a peer to its end.
-pub(crate) async fn peer(args: PeerArgs, report: ReportArgs, log: Log) -> Result<(), Failure> {
+pub(crate) async fn peer(reload: Reload<PeerArgs>, report: ReportArgs, log: Log) -> Result<(), Failure> {
+    let args = reload.in_force().clone();
     let stop = listen(&report)?;
     let config = settings::peer(&args, identity(args.key.as_deref())?)?;
     let operators = Operators::open(args.admin.as_deref(), &args.guard()).await?;
@@ -132,10 +140,12 @@ pub(crate) async fn peer(args: PeerArgs, report: ReportArgs, log: Log) -> Result
         _ => vec![("relaying", "no player is served".to_owned())],
     };
     lines.extend(admin_lines(&ready.admin));
+    let log = Arc::new(log);
+    let process = Arc::new(Steering { config: reload.shown(), log: Arc::clone(&log), stop: stop.clone() });
+    // Its task lives as long as the process, whose settings it looks after. Who reads that the process is ready may send the signal.
+    drop(reload.listen(log, operators.doors())?);
     report.ready(&ready, &lines);
     supervisor::ready();
-    let config = table("peer", &merge(&args, &Defaults::peer()));
-    let process = Arc::new(Steering { config, log: Arc::new(log), stop: stop.clone() });
     let answering = operators.answer(|| Admin::peer(process, running.admin()), stop.clone());
 
     let stats = running.stats();
@@ -171,10 +181,10 @@ pub(crate) fn config(command: ConfigCommand, sources: &Sources) -> Result<(), Fa
         ConfigCommand::Print(PrintCommand::Splitter(args)) => {
             let args = merge(&*args, &sources.file.splitter);
             settings::splitter(&args, Identity::generate())?;
-            print(&table("splitter", &merge(&args, &Defaults::splitter())));
+            print(&shown("splitter", &merge(&args, &Defaults::splitter())));
         }
         ConfigCommand::Print(PrintCommand::Peer(args)) => {
-            print(&table("peer", &merge(&*args, &merge(&sources.file.peer, &Defaults::peer()))));
+            print(&shown("peer", &merge(&*args, &merge(&sources.file.peer, &Defaults::peer()))));
         }
     }
     Ok(())
@@ -183,21 +193,6 @@ pub(crate) fn config(command: ConfigCommand, sources: &Sources) -> Result<(), Fa
 /// How operators get on from here.
 fn admin_lines(binds: &[String]) -> impl Iterator<Item = (&'static str, String)> + '_ {
     binds.iter().map(|bind| ("operators", format!("p2psp ctl --admin {bind} get info")))
-}
-
-/// Settings as a table of a settings file, without their secrets.
-fn table(name: &str, settings: &impl Serialize) -> String {
-    let mut table = toml::Table::try_from(settings).expect("settings are tables of texts and numbers");
-    if table.contains_key("password") {
-        table.insert("password".to_owned(), "(set)".into());
-    }
-    // A source tells its address without the password in it.
-    if let Some(source) = table.get("input").and_then(|input| Source::parse(input.as_str()?).ok())
-        && matches!(source, Source::HttpPull(_))
-    {
-        table.insert("input".to_owned(), source.to_string().into());
-    }
-    format!("[{name}]\n{table}").trim_end().to_owned()
 }
 
 fn listen(report: &ReportArgs) -> Result<Stop, Failure> {

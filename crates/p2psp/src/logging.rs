@@ -52,10 +52,7 @@ impl text::Debug for Log {
 ///
 /// The filter does not parse.
 pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<Log, SettingsError> {
-    let filter = match filter {
-        Some(text) => parse(text)?,
-        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER)),
-    };
+    let filter = read(filter)?;
     let shown = Mutex::new(filter.to_string());
     // A log whose reader is gone is dropped: telling of that on standard error would end the process.
     let builder = fmt().with_env_filter(filter).with_writer(stderr).log_internal_errors(false);
@@ -75,6 +72,22 @@ pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<Log, Sett
         }
     };
     Ok(Log { filter: shown, set })
+}
+
+/// What is shown where `filter` was asked for; `None` asks `RUST_LOG`.
+///
+/// # Errors
+///
+/// The filter does not parse.
+pub(crate) fn filter(filter: Option<&str>) -> Result<String, SettingsError> {
+    read(filter).map(|filter| filter.to_string())
+}
+
+fn read(filter: Option<&str>) -> Result<EnvFilter, SettingsError> {
+    match filter {
+        Some(text) => parse(text),
+        None => Ok(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER))),
+    }
 }
 
 fn parse(text: &str) -> Result<EnvFilter, SettingsError> {

@@ -9,6 +9,7 @@ mod exit;
 mod logging;
 mod operators;
 mod printable;
+mod reload;
 mod report;
 mod settings;
 mod signals;
@@ -19,7 +20,7 @@ mod units;
 use clap::{CommandFactory, FromArgMatches};
 use cli::{Cli, Command, LogFormat};
 use exit::{Code, Failure};
-use settings::merge;
+use reload::Reload;
 use std::{
     io::{IsTerminal, Write, stderr, stdout},
     process::ExitCode,
@@ -57,7 +58,7 @@ fn run(log: &mut LogFormat) -> Result<(), Failure> {
         report::print(&format!("{pages} pages in {}", folder.display()));
         return Ok(());
     }
-    let sources = settings::sources(&cli.common, environment()?)?;
+    let sources = settings::sources(&cli.common, settings::environment()?)?;
     if let Command::Config(command) = cli.command {
         return commands::config(command, &sources);
     }
@@ -77,12 +78,12 @@ fn run(log: &mut LogFormat) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Splitter { settings, report } => {
-                let settings = merge(&*settings, &sources.file.splitter);
-                Box::pin(commands::splitter(settings, report, running_log)).await
+                let reload = Reload::new(cli.common, *settings, &sources.file, sources.log_level);
+                Box::pin(commands::splitter(reload, report, running_log)).await
             }
             Command::Peer { settings, report } => {
-                let settings = merge(&*settings, &sources.file.peer);
-                Box::pin(commands::peer(settings, report, running_log)).await
+                let reload = Reload::new(cli.common, *settings, &sources.file, sources.log_level);
+                Box::pin(commands::peer(reload, report, running_log)).await
             }
             Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Ctl(args) => Box::pin(ctl::run(args)).await,
@@ -97,22 +98,4 @@ fn run(log: &mut LogFormat) -> Result<(), Failure> {
 
 fn hide_values(command: clap::Command) -> clap::Command {
     command.mut_args(|argument| argument.hide_env_values(true)).mut_subcommands(hide_values)
-}
-
-/// The environment; names and values that are no Unicode are none of our settings, or wrong ones.
-fn environment() -> Result<Vec<(String, String)>, Failure> {
-    let mut environment = Vec::new();
-    for (name, value) in std::env::vars_os() {
-        match (name.into_string(), value.into_string()) {
-            (Ok(name), Ok(value)) => environment.push((name, value)),
-            (Ok(name), Err(_)) if name.starts_with("P2PSP_") => {
-                return Err(Failure::new(
-                    Code::Usage,
-                    format!("the value of {name} in the environment is no text"),
-                ));
-            }
-            _ => {}
-        }
-    }
-    Ok(environment)
 }

@@ -7,23 +7,23 @@ use crate::{
     settings::SettingsError,
     signals::Stop,
 };
-use p2psp_admin::{Admin, Bind, BindError, Guard, GuardFiles, Process, Refusal, Server};
+use p2psp_admin::{Admin, Bind, BindError, Doors, Guard, GuardFiles, Process, Refusal, Server};
 use p2psp_net::tasks;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::{sync::oneshot, task::JoinHandle};
 use tracing::info;
 
 /// The process as operators steer it.
 pub(crate) struct Steering {
     /// The settings in force, without secrets.
-    pub(crate) config: String,
+    pub(crate) config: Arc<Mutex<String>>,
     pub(crate) log: Arc<Log>,
     pub(crate) stop: Stop,
 }
 
 impl Process for Steering {
     fn config(&self) -> String {
-        self.config.clone()
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn log_level(&self) -> String {
@@ -36,7 +36,8 @@ impl Process for Steering {
             error @ (SettingsError::Unreadable { .. }
             | SettingsError::Toml { .. }
             | SettingsError::UnknownKey { .. }
-            | SettingsError::UnknownVariable { .. }) => {
+            | SettingsError::UnknownVariable { .. }
+            | SettingsError::VariableNoText { .. }) => {
                 Refusal::Invalid { field: "filter", problem: error.to_string() }
             }
         })
@@ -71,6 +72,11 @@ impl Operators {
     /// The addresses with their real ports.
     pub(crate) fn binds(&self) -> Vec<String> {
         self.0.iter().flat_map(Server::binds).map(ToString::to_string).collect()
+    }
+
+    /// What stands at the addresses, to be changed; `None` where there are none.
+    pub(crate) fn doors(&self) -> Option<Doors> {
+        self.0.as_ref().map(Server::doors)
     }
 
     /// Answers from now on.

@@ -12,6 +12,7 @@ pub(crate) use resolve::{Defaults, peer, splitter};
 
 use crate::cli::{Cli, CommonArgs, LogFormat};
 use clap::CommandFactory;
+use p2psp_splitter::Source;
 use serde::{Serialize, de::DeserializeOwned};
 use std::path::PathBuf;
 
@@ -26,6 +27,8 @@ pub(crate) enum SettingsError {
     UnknownKey { path: PathBuf, line: usize, key: String, place: String, hint: String },
     #[error("unknown variable {name} in the environment; {hint}")]
     UnknownVariable { name: String, hint: String },
+    #[error("the value of {name} in the environment is no text")]
+    VariableNoText { name: String },
     #[error("{setting}: {problem}")]
     Value { setting: &'static str, problem: String },
 }
@@ -65,6 +68,45 @@ pub(crate) fn merge<T: Serialize + DeserializeOwned>(over: &T, under: &T) -> T {
     let mut merged = table(under);
     merged.extend(table(over));
     merged.try_into().expect("each value came from the same type")
+}
+
+/// Settings as a table of a settings file, without their secrets.
+pub(crate) fn redacted(settings: &impl Serialize) -> toml::Table {
+    let mut table = toml::Table::try_from(settings).expect("settings are tables of texts and numbers");
+    if table.contains_key("password") {
+        table.insert("password".to_owned(), "(set)".into());
+    }
+    // A source tells its address without the password in it.
+    if let Some(source) = table.get("input").and_then(|input| Source::parse(input.as_str()?).ok())
+        && matches!(source, Source::HttpPull(_))
+    {
+        table.insert("input".to_owned(), source.to_string().into());
+    }
+    table
+}
+
+/// The same as the text of that file.
+pub(crate) fn shown(name: &str, settings: &impl Serialize) -> String {
+    format!("[{name}]\n{}", redacted(settings)).trim_end().to_owned()
+}
+
+/// The environment; names and values that are no Unicode are none of our settings, or wrong ones.
+///
+/// # Errors
+///
+/// A variable of ours whose value is no text.
+pub(crate) fn environment() -> Result<Vec<(String, String)>, SettingsError> {
+    let mut environment = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => environment.push((name, value)),
+            (Ok(name), Err(_)) if name.starts_with("P2PSP_") => {
+                return Err(SettingsError::VariableNoText { name });
+            }
+            _ => {}
+        }
+    }
+    Ok(environment)
 }
 
 #[cfg(test)]

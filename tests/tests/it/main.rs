@@ -14,6 +14,8 @@ mod playing;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod settings;
 #[cfg(test)]
 mod sources;

@@ -8,7 +8,7 @@ use crate::{
     access::{Caller, Scope},
     backend::{PeerBackend, Process, SplitterBackend},
     bind::{Accepted, Bind, BindError, Listener},
-    guard::Guard,
+    guard::{Guard, GuardError, GuardFiles},
     metrics,
     service::limits::{CONNECTIONS_MAX, STREAMS_MAX},
     v1::{Info, RuntimeState},
@@ -142,8 +142,32 @@ impl Shared {
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<Listener>,
-    binds: Vec<Bind>,
-    guard: Guard,
+    doors: Doors,
+}
+
+/// What stands at open addresses; it can be changed while they answer. Clones are of the same addresses.
+#[derive(Clone, Debug)]
+pub struct Doors {
+    binds: Arc<[Bind]>,
+    guard: watch::Sender<Guard>,
+}
+
+impl Doors {
+    /// Reads the files again. What is in them counts for all requests from now on; if that has changed, which is what the answer
+    /// says, connections over TCP are closed within a second, so that nobody stays who would not be let in any more.
+    ///
+    /// # Errors
+    ///
+    /// One of them is missing or wrong, or would leave an address open to others: then everything stays as it is.
+    pub fn reread(&self, files: &GuardFiles) -> Result<bool, GuardError> {
+        let guard = Guard::read(files)?;
+        self.binds.iter().try_for_each(|bind| guard.covers(bind))?;
+        Ok(self.guard.send_if_modified(|old| {
+            let is_new = *old != guard;
+            *old = guard;
+            is_new
+        }))
+    }
 }
 
 impl Server {
@@ -155,27 +179,32 @@ impl Server {
     /// One of them cannot be had, or others could reach it and nobody would ask who they are; the error says what to do.
     pub async fn open(binds: &[Bind], guard: Guard) -> Result<Self, BindError> {
         binds.iter().try_for_each(|bind| guard.covers(bind))?;
-        let mut server = Self { listeners: Vec::new(), binds: Vec::new(), guard };
+        let (mut listeners, mut real) = (Vec::new(), Vec::new());
         for bind in binds {
             let listener = Listener::open(bind).await?;
-            let real = listener.bind().map_err(|source| BindError::Other { bind: bind.clone(), source })?;
-            server.listeners.push(listener);
-            server.binds.push(real);
+            real.push(listener.bind().map_err(|source| BindError::Other { bind: bind.clone(), source })?);
+            listeners.push(listener);
         }
-        Ok(server)
+        Ok(Self { listeners, doors: Doors { binds: real.into(), guard: watch::Sender::new(guard) } })
     }
 
     /// The addresses with their real ports.
     #[must_use]
     pub fn binds(&self) -> &[Bind] {
-        &self.binds
+        &self.doors.binds
+    }
+
+    /// How what stands at them is changed.
+    #[must_use]
+    pub fn doors(&self) -> Doors {
+        self.doors.clone()
     }
 
     /// Answers until `end` ends. From the end of `leaving` on the process counts as not ready.
     pub async fn run(self, admin: Admin, leaving: impl Future<Output = ()>, end: impl Future<Output = ()>) {
         let (draining, closing) = (watch::channel(false).0, watch::channel(false).0);
         let shared = Arc::new(Shared { role: admin.role.clone(), draining, closing });
-        let app = Arc::new(App::new(admin, Arc::clone(&shared), self.guard.tokens.clone()));
+        let app = Arc::new(App::new(admin, Arc::clone(&shared), self.doors.guard.subscribe()));
         let leave = async {
             leaving.await;
             shared.drain();
@@ -185,10 +214,10 @@ impl Server {
             end.await;
             shared.closing.send_replace(true);
         };
-        let doors = self.listeners.into_iter().zip(self.binds);
+        let doors = self.listeners.into_iter().zip(self.doors.binds.iter());
         let serve = doors.map(|(listener, bind)| {
-            let door =
-                Door { is_remote: bind.remote().is_some(), guard: self.guard.clone(), app: Arc::clone(&app) };
+            let guard = self.doors.guard.subscribe();
+            let door = Door { is_remote: bind.remote().is_some(), guard, app: Arc::clone(&app) };
             serve(listener, door, shared.closing())
         });
         let serve = join_all(serve);
@@ -225,7 +254,7 @@ async fn over(closing: &mut watch::Receiver<bool>) {
 struct Door {
     /// Other machines reach it.
     is_remote: bool,
-    guard: Guard,
+    guard: watch::Receiver<Guard>,
     app: Arc<App>,
 }
 
@@ -260,17 +289,19 @@ async fn serve(listener: Listener, door: Door, mut closing: watch::Receiver<bool
 
 /// Finds out who comes, as far as the connection says, and serves them.
 async fn welcome(accepted: Accepted, door: Door, closing: watch::Receiver<bool>) {
-    let Door { is_remote, guard, app } = door;
+    let Door { is_remote, guard: mut doors, app } = door;
+    let guard = doors.borrow_and_update().clone();
     match accepted {
         Accepted::Unix(stream) => {
             let name =
                 stream.peer_cred().map_or_else(|_| "socket".to_owned(), |who| format!("uid {}", who.uid()));
             let visit = Visit { caller: Some(Caller::new(&name, Scope::Admin)), is_local_port: false };
-            connection(stream, visit, app, closing).await;
+            // Whoever opens the socket may stay, whatever is asked elsewhere.
+            connection(stream, visit, app, closing, std::future::pending()).await;
         }
         Accepted::Tcp(stream, _) if !is_remote => {
             let caller = guard.tokens.is_none().then(|| Caller::new("loopback", Scope::Admin));
-            connection(stream, Visit { caller, is_local_port: true }, app, closing).await;
+            connection(stream, Visit { caller, is_local_port: true }, app, closing, changed(doors)).await;
         }
         Accepted::Tcp(stream, from) => {
             // The guard covers the address, so there is one.
@@ -289,8 +320,16 @@ async fn welcome(accepted: Accepted, door: Door, closing: watch::Receiver<bool>)
                 }
                 _ => None,
             };
-            connection(stream, Visit { caller, is_local_port: false }, app, closing).await;
+            connection(stream, Visit { caller, is_local_port: false }, app, closing, changed(doors)).await;
         }
+    }
+}
+
+/// Waits until another guard stands at the doors.
+async fn changed(mut doors: watch::Receiver<Guard>) {
+    if doors.changed().await.is_err() {
+        // Nobody is left who could change it.
+        std::future::pending::<()>().await;
     }
 }
 
@@ -305,6 +344,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     visit: Visit,
     app: Arc<App>,
     mut closing: watch::Receiver<bool>,
+    changed: impl Future<Output = ()>,
 ) {
     let known = AtomicBool::new(visit.caller.is_some());
     let (visit, known) = (Arc::new(visit), Arc::new(known));
@@ -334,6 +374,14 @@ async fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         () = over(&mut closing) => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        () = changed => {
+            connection.as_mut().graceful_shutdown();
+            // What still runs then was begun under the old guard.
+            match timeout(CLOSE_GRACE, connection).await {
+                Ok(result) => result,
+                Err(_) => return debug!("an admin connection was cut: who is let in has changed"),
+            }
         }
         () = strange => return debug!("an admin connection was closed: it showed no token"),
     };

@@ -4,7 +4,8 @@
 use super::{Admin, Role, Shared, door, door::Refusals};
 use crate::{
     DESCRIPTORS,
-    access::{Caller, Tokens},
+    access::Caller,
+    guard::Guard,
     metrics,
     service::{Mutations, PeerCalls, RuntimeCalls, SplitterCalls, limits::REQUEST_BYTES_MAX},
     v1::{
@@ -31,6 +32,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
+use tokio::sync::watch;
 use tonic::{Status, body::Body, server::NamedService};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower_service::Service;
@@ -58,17 +60,17 @@ pub(super) struct App {
     health: HealthReporter,
     /// The services whose health is told; the empty name is the process.
     names: Vec<&'static str>,
-    tokens: Option<Arc<Tokens>>,
+    guard: watch::Receiver<Guard>,
     refusals: Refusals,
 }
 
 impl App {
-    pub(super) fn new(admin: Admin, shared: Arc<Shared>, tokens: Option<Arc<Tokens>>) -> Self {
+    pub(super) fn new(admin: Admin, shared: Arc<Shared>, guard: watch::Receiver<Guard>) -> Self {
         let Admin { process, role } = admin;
         let mutations = Arc::new(Mutations::new());
         let (health, health_service) = tonic_health::server::health_reporter();
         let (services, names, refusals) = (BTreeMap::new(), vec![""], Refusals::default());
-        let mut app = Self { shared, services, health, names, tokens, refusals };
+        let mut app = Self { shared, services, health, names, guard, refusals };
         app.add(health_service.max_decoding_message_size(REQUEST_BYTES_MAX));
         let (shared, runtime_process) = (Arc::clone(&app.shared), Arc::clone(&process));
         let runtime = RuntimeCalls { shared, process: runtime_process, mutations: Arc::clone(&mutations) };
@@ -129,7 +131,8 @@ impl App {
         if let Some(refusal) = browser(visit, &request) {
             return text(StatusCode::FORBIDDEN, refusal);
         }
-        let caller = match door::admit(visit, self.tokens.as_deref(), &request) {
+        let tokens = self.guard.borrow().tokens.clone();
+        let caller = match door::admit(visit, tokens.as_deref(), &request) {
             Ok(caller) => caller,
             Err(denial) => {
                 self.refused(&format_args!("{}: {denial}", request.uri().path()));
