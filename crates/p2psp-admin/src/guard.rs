@@ -38,24 +38,46 @@ pub struct GuardFiles {
     pub tokens: Option<PathBuf>,
 }
 
+impl GuardFiles {
+    /// Whether there are all that are needed, before anyone reads them: `binds` are the addresses that are to be opened.
+    ///
+    /// # Errors
+    ///
+    /// One without the other, or an address that others could reach and nobody would ask who they are.
+    pub fn check(&self, binds: &[Bind]) -> Result<(), GuardError> {
+        match (&self.certificate, &self.key) {
+            (Some(_), None) | (None, Some(_)) => return Err(GuardError::Half),
+            (None, None) if self.clients.is_some() => return Err(GuardError::ClientsWithoutTls),
+            _ => {}
+        }
+        let is_guarded = self.certificate.is_some() && (self.clients.is_some() || self.tokens.is_some());
+        match binds.iter().find_map(Bind::remote) {
+            Some(address) if !is_guarded => Err(GuardError::Unguarded(address)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What stands at the doors. The default asks nothing, and opens no door that others can reach.
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
     pub(crate) tls: Option<Arc<ServerConfig>>,
     pub(crate) asks_certificates: bool,
     pub(crate) tokens: Option<Arc<Tokens>>,
-    /// Of the files' contents.
-    hash: Vec<u8>,
+    /// Of what the files of certificate and key hold.
+    shown: Vec<u8>,
+    /// Of what the file of client roots holds.
+    roots: Vec<u8>,
 }
 
-/// The same files with the same in them.
-impl PartialEq for Guard {
-    fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash
-    }
+/// What of a guard is another than before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Renewed {
+    /// The certificate that is shown, or its key.
+    pub certificate: bool,
+    /// Who is let in: tokens, or roots of client certificates.
+    pub callers: bool,
 }
-
-impl Eq for Guard {}
 
 /// Why the doors cannot be guarded as asked.
 #[derive(Debug, thiserror::Error)]
@@ -118,31 +140,32 @@ impl Guard {
     ///
     /// One of them is missing or wrong; the error says what to do.
     pub fn read(files: &GuardFiles) -> Result<Self, GuardError> {
+        files.check(&[])?;
         // Each file is read once: what is compared later is what is used now.
         let certificate = load(files.certificate.as_deref(), contents)?;
         let key = load(files.key.as_deref(), secret)?;
         let clients = load(files.clients.as_deref(), contents)?;
         let tokens = load(files.tokens.as_deref(), secret)?;
-        let mut hash = Context::new(&SHA256);
-        for file in [&certificate, &key, &clients, &tokens] {
-            let contents = file.as_ref().map(|(_, contents)| contents.as_slice());
-            // No file is something else than an empty one.
-            hash.update(digest(&SHA256, contents.unwrap_or_default()).as_ref());
-            hash.update(&[u8::from(contents.is_some())]);
-        }
-        let hash = hash.finish().as_ref().to_vec();
+        let (shown, roots) = (hash(&[&certificate, &key]), hash(&[&clients]));
         let asks_certificates = clients.is_some();
         let tls = match (certificate, key) {
-            (None, None) if asks_certificates => return Err(GuardError::ClientsWithoutTls),
-            (None, None) => None,
             (Some(certificate), Some(key)) => Some(Arc::new(tls(certificate, key, clients)?)),
-            (Some(_), None) | (None, Some(_)) => return Err(GuardError::Half),
+            // The files fit together: there is neither.
+            _ => None,
         };
         let tokens = tokens.map(|(path, text)| {
             let tokens = Tokens::parse(&String::from_utf8_lossy(&text));
             tokens.map_err(|source| GuardError::Tokens { path: path.to_owned(), source })
         });
-        Ok(Self { tls, asks_certificates, tokens: tokens.transpose()?.map(Arc::new), hash })
+        Ok(Self { tls, asks_certificates, tokens: tokens.transpose()?.map(Arc::new), shown, roots })
+    }
+
+    /// What of this is another than it was in `old`.
+    pub(crate) fn renewed(&self, old: &Self) -> Renewed {
+        Renewed {
+            certificate: self.shown != old.shown,
+            callers: self.roots != old.roots || self.tokens != old.tokens,
+        }
     }
 
     /// Whether an address may be opened with this guard.
@@ -173,6 +196,17 @@ fn load(
     read: fn(&Path) -> Result<Vec<u8>, GuardError>,
 ) -> Result<Option<Loaded<'_>>, GuardError> {
     path.map(|path| Ok((path, read(path)?))).transpose()
+}
+
+/// Tells files' contents apart; no file is something else than an empty one.
+fn hash(files: &[&Option<Loaded<'_>>]) -> Vec<u8> {
+    let mut hash = Context::new(&SHA256);
+    for file in files {
+        let contents = file.as_ref().map(|(_, contents)| contents.as_slice());
+        hash.update(digest(&SHA256, contents.unwrap_or_default()).as_ref());
+        hash.update(&[u8::from(contents.is_some())]);
+    }
+    hash.finish().as_ref().to_vec()
 }
 
 fn tls(

@@ -44,7 +44,7 @@ pub enum Integrity {
 }
 
 /// Most members of a team: one slot of it is the splitter's own (R-TURN-5).
-const TEAM_SIZE_MAX: u16 = Slot::SPLITTER.get();
+pub const TEAM_SIZE_MAX: u16 = Slot::SPLITTER.get();
 
 /// Settings of a splitter.
 #[derive(Clone, Debug)]

@@ -25,7 +25,7 @@ mod place;
 mod run;
 mod snapshot;
 
-pub use config::{Config, ConfigError, Integrity, OnEnd, card_of_rate};
+pub use config::{Config, ConfigError, Integrity, OnEnd, TEAM_SIZE_MAX, card_of_rate};
 pub use error::{Ended, RunError, StartError};
 pub use p2psp_media::ingest::{Pace, Source};
 pub use run::Running;

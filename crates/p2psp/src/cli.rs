@@ -19,6 +19,7 @@ pub(crate) use top::TopArgs;
 use crate::units::Span;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -94,8 +95,8 @@ pub(crate) enum Command {
     Ctl(CtlArgs),
     /// Watch a running team or peer on the terminal
     Top(TopArgs),
-    /// Check a settings file, or show the settings in force
-    #[command(subcommand)]
+    /// Check a settings file, show the settings in force, or what a file may say
+    #[command(subcommand, after_help = ConfigCommand::EXAMPLES)]
     Config(ConfigCommand),
     /// Print a shell's completion script
     Completions {
@@ -115,9 +116,22 @@ pub(crate) enum Command {
 pub(crate) enum ConfigCommand {
     /// Say whether the file given with --config, and the environment, are right
     Check,
-    /// Show the settings that a command would run with, as a settings file
+    /// Show the settings that a command would run with, as a settings file without secrets
     #[command(subcommand)]
     Print(PrintCommand),
+    /// Print the JSON Schema of the settings file, for editors and checks
+    Schema,
+}
+
+impl ConfigCommand {
+    const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
+  p2psp config check --config p2psp.toml
+  p2psp config print splitter --config p2psp.toml --team-size 64
+  p2psp config schema >p2psp.schema.json            then, as the file's first line: #:schema ./p2psp.schema.json
+
+\x1b[1mExit codes:\x1b[0m
+  0    the settings are right
+  2    one of them is not, or the file cannot be read: standard error names file, line, key, and what would be right";
 }
 
 /// Whose settings to show.
@@ -130,7 +144,7 @@ pub(crate) enum PrintCommand {
 }
 
 /// How to write the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
     /// A line for people, coloured on a terminal
@@ -141,7 +155,7 @@ pub(crate) enum LogFormat {
 }
 
 /// What to do when the source is over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum OnEnd {
     /// Say goodbye to the team and exit
@@ -152,7 +166,7 @@ pub(crate) enum OnEnd {
 }
 
 /// How peers tell the source's bytes from others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Integrity {
     /// By signed lists of hashes: nothing that the channel's key did not sign is played
@@ -177,7 +191,7 @@ impl Integrity {
 }
 
 /// How a peer passes chunks on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Relay {
     /// To all teammates at once, as fast as the uplink allows

@@ -1,13 +1,13 @@
 //! What the commands do: settings into a runtime, the runtime until it ends, its end into an exit code.
 
 use crate::{
-    cli::{ConfigCommand, PeerArgs, PrintCommand, ReportArgs, SplitterArgs},
+    cli::{PeerArgs, ReportArgs, SplitterArgs},
     exit::{Code, Failure},
     logging::Log,
     operators::{Operators, Steering},
-    reload::Reload,
-    report::{Report, print},
-    settings::{self, Defaults, Sources, merge, shown},
+    reload::{self, Reload},
+    report::Report,
+    settings,
     signals::Stop,
     supervisor,
 };
@@ -88,8 +88,8 @@ pub(crate) async fn splitter(
     lines.extend(admin_lines(&ready.admin));
     let log = Arc::new(log);
     let process = Arc::new(Steering { config: reload.shown(), log: Arc::clone(&log), stop: stop.clone() });
-    // Its task lives as long as the process, whose settings it looks after. Who reads that the process is ready may send the signal.
-    drop(reload.listen(log, operators.doors())?);
+    // Who reads that the process is ready may send the signal.
+    reload.listen(reload::Running { log, doors: operators.doors(), stop: stop.clone() })?;
     report.ready(&ready, &lines);
     supervisor::ready();
     let answering = operators.answer(|| Admin::splitter(process, running.admin()), stop.clone());
@@ -142,8 +142,8 @@ pub(crate) async fn peer(reload: Reload<PeerArgs>, report: ReportArgs, log: Log)
     lines.extend(admin_lines(&ready.admin));
     let log = Arc::new(log);
     let process = Arc::new(Steering { config: reload.shown(), log: Arc::clone(&log), stop: stop.clone() });
-    // Its task lives as long as the process, whose settings it looks after. Who reads that the process is ready may send the signal.
-    drop(reload.listen(log, operators.doors())?);
+    // Who reads that the process is ready may send the signal.
+    reload.listen(reload::Running { log, doors: operators.doors(), stop: stop.clone() })?;
     report.ready(&ready, &lines);
     supervisor::ready();
     let answering = operators.answer(|| Admin::peer(process, running.admin()), stop.clone());
@@ -165,29 +165,6 @@ pub(crate) async fn peer(reload: Reload<PeerArgs>, report: ReportArgs, log: Log)
 async fn leaving(stop: Stop) {
     stop.asked().await;
     supervisor::stopping();
-}
-
-/// Checks or shows settings.
-pub(crate) fn config(command: ConfigCommand, sources: &Sources) -> Result<(), Failure> {
-    match command {
-        ConfigCommand::Check => {
-            // Values that parse may still not fit together.
-            settings::splitter(&sources.file.splitter, Identity::generate())?;
-            if sources.file.peer.link.is_some() {
-                settings::peer(&sources.file.peer, Identity::generate())?;
-            }
-            print("the settings are right");
-        }
-        ConfigCommand::Print(PrintCommand::Splitter(args)) => {
-            let args = merge(&*args, &sources.file.splitter);
-            settings::splitter(&args, Identity::generate())?;
-            print(&shown("splitter", &merge(&args, &Defaults::splitter())));
-        }
-        ConfigCommand::Print(PrintCommand::Peer(args)) => {
-            print(&shown("peer", &merge(&*args, &merge(&sources.file.peer, &Defaults::peer()))));
-        }
-    }
-    Ok(())
 }
 
 /// How operators get on from here.

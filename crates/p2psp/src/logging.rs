@@ -29,14 +29,14 @@ impl Log {
     ///
     /// The filter does not parse.
     pub(crate) fn set_filter(&self, filter: &str) -> Result<String, SettingsError> {
-        let parsed = parse(filter)?;
+        Ok(self.set(Filter { shown: filter.to_owned(), parsed: parse(filter)? }))
+    }
+
+    /// The same with a filter that is known to be right.
+    pub(crate) fn set(&self, filter: Filter) -> String {
         let mut shown = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
         // The log is there for as long as the process.
-        if (self.set)(parsed) {
-            Ok(std::mem::replace(&mut *shown, filter.to_owned()))
-        } else {
-            Ok(shown.clone())
-        }
+        if (self.set)(filter.parsed) { std::mem::replace(&mut *shown, filter.shown) } else { shown.clone() }
     }
 }
 
@@ -74,13 +74,28 @@ pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<Log, Sett
     Ok(Log { filter: shown, set })
 }
 
-/// What is shown where `filter` was asked for; `None` asks `RUST_LOG`.
-///
-/// # Errors
-///
-/// The filter does not parse.
-pub(crate) fn filter(filter: Option<&str>) -> Result<String, SettingsError> {
-    read(filter).map(|filter| filter.to_string())
+/// What a log may be told to show.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    shown: String,
+    parsed: EnvFilter,
+}
+
+impl Filter {
+    /// What was asked for; `None` asks `RUST_LOG`.
+    ///
+    /// # Errors
+    ///
+    /// It does not parse.
+    pub(crate) fn new(filter: Option<&str>) -> Result<Self, SettingsError> {
+        read(filter).map(|parsed| Self { shown: parsed.to_string(), parsed })
+    }
+}
+
+impl text::Display for Filter {
+    fn fmt(&self, f: &mut text::Formatter<'_>) -> text::Result {
+        f.write_str(&self.shown)
+    }
 }
 
 fn read(filter: Option<&str>) -> Result<EnvFilter, SettingsError> {

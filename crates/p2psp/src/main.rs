@@ -3,6 +3,7 @@
 
 mod cli;
 mod commands;
+mod config;
 mod ctl;
 mod demo;
 mod exit;
@@ -58,10 +59,10 @@ fn run(log: &mut LogFormat) -> Result<(), Failure> {
         report::print(&format!("{pages} pages in {}", folder.display()));
         return Ok(());
     }
-    let sources = settings::sources(&cli.common, settings::environment()?)?;
     if let Command::Config(command) = cli.command {
-        return commands::config(command, &sources);
+        return config::run(command, &cli.common);
     }
+    let sources = settings::sources(&cli.common, settings::environment()?)?;
     // A log line in the middle of the picture helps nobody; into a file it may go.
     let is_picture = matches!(cli.command, Command::Top(_)) && stderr().is_terminal();
     let log_level = if is_picture { Some("off") } else { sources.log_level.as_deref() };
@@ -78,11 +79,11 @@ fn run(log: &mut LogFormat) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Splitter { settings, report } => {
-                let reload = Reload::new(cli.common, *settings, &sources.file, sources.log_level);
+                let reload = Reload::new(cli.common, *settings, &sources)?;
                 Box::pin(commands::splitter(reload, report, running_log)).await
             }
             Command::Peer { settings, report } => {
-                let reload = Reload::new(cli.common, *settings, &sources.file, sources.log_level);
+                let reload = Reload::new(cli.common, *settings, &sources)?;
                 Box::pin(commands::peer(reload, report, running_log)).await
             }
             Command::Demo(args) => Box::pin(demo::run(args)).await,

@@ -35,6 +35,7 @@ impl Process for Steering {
             SettingsError::Value { problem, .. } => Refusal::Invalid { field: "filter", problem },
             error @ (SettingsError::Unreadable { .. }
             | SettingsError::Toml { .. }
+            | SettingsError::ValueInFile { .. }
             | SettingsError::UnknownKey { .. }
             | SettingsError::UnknownVariable { .. }
             | SettingsError::VariableNoText { .. }) => {

@@ -2,84 +2,33 @@
 //! said of the others; a file that is not right changes nothing.
 
 use crate::{
-    cli::{CommonArgs, PeerArgs, SplitterArgs},
+    cli::{CommonArgs, LogFormat},
     exit::{Code, Failure},
-    logging::{self, Log},
-    settings::{self, FileSettings, SettingsError, merge, redacted},
+    logging::{Filter, Log},
+    settings::{self, Role, Sources, checked, redacted},
+    signals::Stop,
     supervisor,
 };
-use p2psp_admin::{Doors, GuardFiles};
-use p2psp_net::{Identity, tasks};
-use serde::{Serialize, de::DeserializeOwned};
+use p2psp_admin::{Doors, Guard, Renewed};
+use p2psp_net::tasks;
 use std::{
-    io,
+    io::{self, IsTerminal, stderr, stdin, stdout},
     sync::{Arc, Mutex, PoisonError},
 };
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    task::JoinHandle,
-};
-use tracing::{error, info, warn};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{Level, enabled, error, info, warn};
 
-/// Settings of a role that change while the process runs: what their files hold is read again each time.
+/// Settings of a role that count from the moment when they are read again; [`Reload::apply`] is where they take effect. All others take
+/// a restart. Of the settings before the first table `log_level` is one of these.
 const LIVE: [&str; 4] = ["admin_cert", "admin_key", "admin_clients", "admin_tokens"];
 
-/// The settings of a command, as a table of the file.
-pub(crate) trait Role: Clone + Serialize + DeserializeOwned + Send + 'static {
-    /// The table's name.
-    const TABLE: &'static str;
-    /// What a file says of it.
-    fn of(file: &FileSettings) -> &Self;
-    /// Whether the command could run with these.
-    ///
-    /// # Errors
-    ///
-    /// The first setting that is not right.
-    fn check(&self) -> Result<(), SettingsError>;
-    /// What stands at the operators' doors.
-    fn guard(&self) -> GuardFiles;
-    /// These, with defaults where nothing is said, as a settings file without secrets.
-    fn shown(&self) -> String;
-}
-
-impl Role for SplitterArgs {
-    const TABLE: &'static str = "splitter";
-
-    fn of(file: &FileSettings) -> &Self {
-        &file.splitter
-    }
-
-    fn check(&self) -> Result<(), SettingsError> {
-        settings::splitter(self, Identity::generate()).map(drop)
-    }
-
-    fn guard(&self) -> GuardFiles {
-        self.guard()
-    }
-
-    fn shown(&self) -> String {
-        settings::shown(Self::TABLE, &merge(self, &settings::Defaults::splitter()))
-    }
-}
-
-impl Role for PeerArgs {
-    const TABLE: &'static str = "peer";
-
-    fn of(file: &FileSettings) -> &Self {
-        &file.peer
-    }
-
-    fn check(&self) -> Result<(), SettingsError> {
-        settings::peer(self, Identity::generate()).map(drop)
-    }
-
-    fn guard(&self) -> GuardFiles {
-        self.guard()
-    }
-
-    fn shown(&self) -> String {
-        settings::shown(Self::TABLE, &merge(self, &settings::Defaults::peer()))
-    }
+/// What of a running command can change.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) log: Arc<Log>,
+    /// What stands at the operators' addresses; `None` where there are none.
+    pub(crate) doors: Option<Doors>,
+    pub(crate) stop: Stop,
 }
 
 /// Where a running command's settings came from, and what is in force.
@@ -88,17 +37,32 @@ pub(crate) struct Reload<A> {
     common: CommonArgs,
     flags: A,
     in_force: A,
+    log: LogFormat,
+    /// As the file or a flag says, whatever operators have made of it since.
     log_level: Option<String>,
     /// What operators are shown.
     shown: Arc<Mutex<String>>,
 }
 
+/// What a file that was read again made of the settings.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    /// What counts from now on.
+    changed: Vec<String>,
+    /// What would count after a restart.
+    pending: Vec<String>,
+}
+
 impl<A: Role> Reload<A> {
     /// `flags` win over what the file says now and later.
-    pub(crate) fn new(common: CommonArgs, flags: A, file: &FileSettings, log_level: Option<String>) -> Self {
-        let in_force = merge(&flags, A::of(file));
+    ///
+    /// # Errors
+    ///
+    /// A setting is not right.
+    pub(crate) fn new(common: CommonArgs, flags: A, sources: &Sources) -> Result<Self, Failure> {
+        let in_force = checked(&flags, sources)?;
         let shown = Arc::new(Mutex::new(in_force.shown()));
-        Self { common, flags, in_force, log_level, shown }
+        Ok(Self { common, flags, in_force, log: sources.log, log_level: sources.log_level.clone(), shown })
     }
 
     /// The settings that the command runs with.
@@ -111,97 +75,157 @@ impl<A: Role> Reload<A> {
         Arc::clone(&self.shown)
     }
 
-    /// Does so with each SIGHUP, until the task is dropped with the process. Without a settings file the signal keeps its usual meaning,
-    /// which is that the terminal is gone.
+    /// Reads the file again with each SIGHUP, until the process ends. A SIGHUP that comes because the terminal is gone means what it always
+    /// did.
     ///
     /// # Errors
     ///
     /// The system refuses to hand over the signal.
-    pub(crate) fn listen(
-        self,
-        log: Arc<Log>,
-        doors: Option<Doors>,
-    ) -> Result<Option<JoinHandle<()>>, Failure> {
-        if self.common.config.is_none() {
-            return Ok(None);
-        }
+    pub(crate) fn listen(self, running: Running) -> Result<(), Failure> {
         let hangup = signal(SignalKind::hangup()).map_err(|problem: io::Error| {
             Failure::new(Code::Runtime, format!("cannot listen to SIGHUP: {problem}"))
         })?;
-        Ok(Some(tasks::spawn("reload", self.run(hangup, log, doors))))
+        // The task lives as long as the process, whose settings it looks after.
+        drop(tasks::spawn("reload", self.run(hangup, running)));
+        Ok(())
     }
 
-    async fn run(mut self, mut hangup: Signal, log: Arc<Log>, doors: Option<Doors>) {
+    async fn run(mut self, mut hangup: Signal, running: Running) {
+        let had_terminal = has_terminal();
         while hangup.recv().await.is_some() {
+            if had_terminal && !has_terminal() {
+                info!("the terminal is closed; leaving");
+                running.stop.ask();
+                return;
+            }
             supervisor::reloading();
-            if let Err(failure) = self.reload(&log, doors.as_ref()) {
+            if let Err(failure) = self.reload(&running) {
                 error!("the settings stay as they are: {failure}");
             }
             supervisor::ready();
         }
     }
 
-    /// Reads everything, checks everything, and only then changes anything.
-    fn reload(&mut self, log: &Log, doors: Option<&Doors>) -> Result<(), Failure> {
+    /// Reads everything, checks everything, and only then changes anything: nothing fails halfway.
+    fn reload(&mut self, running: &Running) -> Result<(), Failure> {
         let sources = settings::sources(&self.common, settings::environment()?)?;
-        let asked = merge(&self.flags, A::of(&sources.file));
-        asked.check()?;
-        // Where nobody says, it is what it would be at a start.
-        let filter = Some(sources.log_level).filter(|filter| *filter != self.log_level);
-        let shown = filter.as_ref().map(|filter| logging::filter(filter.as_deref())).transpose()?;
-        let has_new_doors = match doors {
-            Some(doors) => {
-                doors.reread(&asked.guard()).map_err(|problem| Failure::of(Code::Usage, &problem))?
-            }
-            None => false,
+        let asked = checked(&self.flags, &sources)?;
+        let filter = if sources.log_level == self.log_level {
+            None
+        } else {
+            // Where nobody says, it is what it would be at a start.
+            Some(Filter::new(sources.log_level.as_deref())?)
         };
-        let mut changes = 0;
-        if has_new_doors {
-            info!("certificates and tokens of the admin addresses were read again; connections begin anew");
-            changes += 1;
+        // Without an address nobody stands there; the files have to be right all the same, as at a start.
+        let guard = Guard::read(&asked.guard()).map_err(|problem| Failure::of(Code::Usage, &problem))?;
+        self.apply(running, &sources, &asked, filter, guard)
+    }
+
+    /// Puts in force what can be, and says what that was and what cannot.
+    fn apply(
+        &mut self,
+        running: &Running,
+        sources: &Sources,
+        asked: &A,
+        filter: Option<Filter>,
+        guard: Guard,
+    ) -> Result<(), Failure> {
+        // The addresses that are open are those of the start: this is the last that may fail, and then it changes nothing.
+        let renewed = match &running.doors {
+            Some(doors) => doors.replace(guard).map_err(|problem| Failure::of(Code::Usage, &problem))?,
+            None => Renewed::default(),
+        };
+        let mut outcome = Outcome::default();
+        if renewed.certificate {
+            outcome.changed.push("the admin certificate, for new connections".to_owned());
         }
-        if let (Some(filter), Some(shown)) = (filter, shown) {
-            let before = log.set_filter(&shown)?;
-            info!(setting = "log_level", from = before, to = shown, "changed");
-            self.log_level = filter;
-            changes += 1;
+        if renewed.callers {
+            outcome
+                .changed
+                .push("who is let in at the admin addresses, whose TCP connections begin anew".to_owned());
         }
-        changes += self.compare(&asked, doors.is_some());
-        if changes == 0 {
-            info!("the settings were read again: nothing has changed");
+        if sources.log != self.log {
+            outcome.pending.push("log".to_owned());
+        }
+        self.compare(asked, running.doors.is_some(), &mut outcome);
+        let Some(filter) = filter else {
+            self.tell(&outcome);
+            return Ok(());
+        };
+        self.log_level.clone_from(&sources.log_level);
+        outcome.changed.insert(0, format!("log_level: {} -> {filter}", running.log.filter()));
+        // Told while the log shows it: before it falls silent, or after it was silent.
+        if enabled!(Level::INFO) {
+            self.tell(&outcome);
+            running.log.set(filter);
+        } else {
+            running.log.set(filter);
+            self.tell(&outcome);
         }
         Ok(())
     }
 
-    /// Says what differs, and keeps what does from now on. How many settings that are.
-    fn compare(&mut self, asked: &A, has_doors: bool) -> usize {
+    /// Finds what differs, and keeps what does from now on.
+    fn compare(&mut self, asked: &A, has_doors: bool, outcome: &mut Outcome) {
         let table =
             |settings: &A| toml::Table::try_from(settings).expect("settings are tables of texts and numbers");
         let (old, new) = (table(&self.in_force), table(asked));
         let (old_shown, new_shown) = (redacted(&self.in_force), redacted(asked));
-        let shown = |table: &toml::Table, key: &str| {
-            table.get(key).map_or_else(|| "its default".to_owned(), ToString::to_string)
-        };
         let mut kept = old.clone();
         let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
         names.sort_unstable();
         names.dedup();
         names.retain(|name| old.get(*name) != new.get(*name));
-        for name in &names {
-            let (setting, from, to) =
-                (format!("{}.{name}", A::TABLE), shown(&old_shown, name), shown(&new_shown, name));
+        for name in names {
+            let line = difference(A::TABLE, name, &old_shown, &new_shown);
             if has_doors && LIVE.contains(&name.as_str()) {
-                info!(setting, from, to, "changed");
-                match new.get(*name) {
-                    Some(value) => kept.insert((*name).clone(), value.clone()),
-                    None => kept.remove(*name),
+                outcome.changed.push(line);
+                match new.get(name) {
+                    Some(value) => kept.insert(name.clone(), value.clone()),
+                    None => kept.remove(name),
                 };
             } else {
-                warn!(setting, from, to, "a change that takes a restart");
+                outcome.pending.push(line);
             }
         }
         self.in_force = kept.try_into().expect("each value came from the same type");
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = self.in_force.shown();
-        names.len()
     }
+
+    /// A line for each kind of news.
+    fn tell(&self, outcome: &Outcome) {
+        if !outcome.changed.is_empty() {
+            info!(
+                changed = outcome.changed.join("; "),
+                "the settings were read again, and these are in force"
+            );
+        }
+        if !outcome.pending.is_empty() {
+            warn!(
+                pending = outcome.pending.join("; "),
+                "these settings differ from those in force, and take a restart"
+            );
+        }
+        match &self.common.config {
+            _ if *outcome != Outcome::default() => {}
+            Some(path) => info!("{} was read again: nothing has changed", path.display()),
+            None => info!(
+                "there is no settings file to read again, for none was given with --config; the admin certificates and tokens have not \
+                 changed"
+            ),
+        }
+    }
+}
+
+/// `splitter.team_size: 20 -> 30`; of a secret only the name.
+fn difference(table: &str, name: &str, old: &toml::Table, new: &toml::Table) -> String {
+    let shown =
+        |table: &toml::Table| table.get(name).map_or_else(|| "its default".to_owned(), ToString::to_string);
+    let (from, to) = (shown(old), shown(new));
+    if from == to { format!("{table}.{name}") } else { format!("{table}.{name}: {from} -> {to}") }
+}
+
+/// Whether someone sits before this process. A terminal that was closed is none any more.
+fn has_terminal() -> bool {
+    stdin().is_terminal() || stdout().is_terminal() || stderr().is_terminal()
 }

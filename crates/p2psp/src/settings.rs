@@ -3,16 +3,21 @@
 
 mod environment;
 mod file;
+mod redact;
 mod resolve;
+mod role;
+pub(crate) mod schema;
 mod suggest;
 
 pub(crate) use environment::check as check_environment;
-pub(crate) use file::{FileSettings, read as read_file};
+pub(crate) use file::FileSettings;
+pub(crate) use redact::redacted;
 pub(crate) use resolve::{Defaults, peer, splitter};
+pub(crate) use role::{Role, checked};
 
 use crate::cli::{Cli, CommonArgs, LogFormat};
 use clap::CommandFactory;
-use p2psp_splitter::Source;
+use file::Places;
 use serde::{Serialize, de::DeserializeOwned};
 use std::path::PathBuf;
 
@@ -21,14 +26,16 @@ use std::path::PathBuf;
 pub(crate) enum SettingsError {
     #[error("cannot read the settings file {}: {source}; check the path given with --config", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("the settings file {} is not right: {problem}", path.display())]
-    Toml { path: PathBuf, problem: String },
+    #[error("{}, line {line}: {problem}", path.display())]
+    Toml { path: PathBuf, line: usize, problem: String },
     #[error("{}, line {line}: unknown key `{key}` {place}; {hint}", path.display())]
     UnknownKey { path: PathBuf, line: usize, key: String, place: String, hint: String },
     #[error("unknown variable {name} in the environment; {hint}")]
     UnknownVariable { name: String, hint: String },
     #[error("the value of {name} in the environment is no text")]
     VariableNoText { name: String },
+    #[error("{}, line {line}: {setting}: {problem}", path.display())]
+    ValueInFile { path: PathBuf, line: usize, setting: &'static str, problem: String },
     #[error("{setting}: {problem}")]
     Value { setting: &'static str, problem: String },
 }
@@ -37,6 +44,8 @@ pub(crate) enum SettingsError {
 #[derive(Debug)]
 pub(crate) struct Sources {
     pub(crate) file: FileSettings,
+    /// Where the file's keys stand.
+    pub(crate) places: Places,
     pub(crate) log: LogFormat,
     /// `None`: nobody said, so `RUST_LOG` may.
     pub(crate) log_level: Option<String>,
@@ -53,13 +62,13 @@ pub(crate) fn sources(
 ) -> Result<Sources, SettingsError> {
     let command = Cli::command();
     check_environment(&command, environment)?;
-    let file = match &common.config {
-        Some(path) => read_file(&command, path)?,
-        None => FileSettings::default(),
+    let (file, places) = match &common.config {
+        Some(path) => file::read(&command, path)?,
+        None => Default::default(),
     };
     let log = common.log.or(file.log).unwrap_or_default();
     let log_level = common.log_level.clone().or_else(|| file.log_level.clone());
-    Ok(Sources { file, log, log_level })
+    Ok(Sources { file, places, log, log_level })
 }
 
 /// The settings of `over`, and those of `under` where `over` has none. By way of tables, so that no field can be forgotten.
@@ -68,26 +77,6 @@ pub(crate) fn merge<T: Serialize + DeserializeOwned>(over: &T, under: &T) -> T {
     let mut merged = table(under);
     merged.extend(table(over));
     merged.try_into().expect("each value came from the same type")
-}
-
-/// Settings as a table of a settings file, without their secrets.
-pub(crate) fn redacted(settings: &impl Serialize) -> toml::Table {
-    let mut table = toml::Table::try_from(settings).expect("settings are tables of texts and numbers");
-    if table.contains_key("password") {
-        table.insert("password".to_owned(), "(set)".into());
-    }
-    // A source tells its address without the password in it.
-    if let Some(source) = table.get("input").and_then(|input| Source::parse(input.as_str()?).ok())
-        && matches!(source, Source::HttpPull(_))
-    {
-        table.insert("input".to_owned(), source.to_string().into());
-    }
-    table
-}
-
-/// The same as the text of that file.
-pub(crate) fn shown(name: &str, settings: &impl Serialize) -> String {
-    format!("[{name}]\n{}", redacted(settings)).trim_end().to_owned()
 }
 
 /// The environment; names and values that are no Unicode are none of our settings, or wrong ones.

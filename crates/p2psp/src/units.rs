@@ -16,7 +16,7 @@ pub(crate) struct Span(pub(crate) Duration);
 const SPAN_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Highest rate that a setting takes: a terabit per second.
-const BIT_RATE_MAX: u64 = 1_000_000_000_000;
+pub(crate) const BIT_RATE_MAX: u64 = 1_000_000_000_000;
 
 const RATE_UNITS: [(&str, u64); 4] = [("", 1), ("k", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)];
 const SPAN_UNITS: [(&str, u64); 5] =

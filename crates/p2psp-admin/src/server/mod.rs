@@ -8,7 +8,7 @@ use crate::{
     access::{Caller, Scope},
     backend::{PeerBackend, Process, SplitterBackend},
     bind::{Accepted, Bind, BindError, Listener},
-    guard::{Guard, GuardError, GuardFiles},
+    guard::{Guard, GuardError, Renewed},
     metrics,
     service::limits::{CONNECTIONS_MAX, STREAMS_MAX},
     v1::{Info, RuntimeState},
@@ -153,20 +153,22 @@ pub struct Doors {
 }
 
 impl Doors {
-    /// Reads the files again. What is in them counts for all requests from now on; if that has changed, which is what the answer
-    /// says, connections over TCP are closed within a second, so that nobody stays who would not be let in any more.
+    /// Puts another guard there, for everyone who comes from now on. Connections that are open go on if only the certificate is
+    /// another one; if it is who is let in, those over TCP are closed within a second, so that nobody stays who would not be let in
+    /// any more.
     ///
     /// # Errors
     ///
-    /// One of them is missing or wrong, or would leave an address open to others: then everything stays as it is.
-    pub fn reread(&self, files: &GuardFiles) -> Result<bool, GuardError> {
-        let guard = Guard::read(files)?;
+    /// It would leave an address open to others: then everything stays as it is.
+    pub fn replace(&self, guard: Guard) -> Result<Renewed, GuardError> {
         self.binds.iter().try_for_each(|bind| guard.covers(bind))?;
-        Ok(self.guard.send_if_modified(|old| {
-            let is_new = *old != guard;
+        let mut renewed = Renewed::default();
+        self.guard.send_if_modified(|old| {
+            renewed = guard.renewed(old);
             *old = guard;
-            is_new
-        }))
+            renewed != Renewed::default()
+        });
+        Ok(renewed)
     }
 }
 
@@ -289,8 +291,8 @@ async fn serve(listener: Listener, door: Door, mut closing: watch::Receiver<bool
 
 /// Finds out who comes, as far as the connection says, and serves them.
 async fn welcome(accepted: Accepted, door: Door, closing: watch::Receiver<bool>) {
-    let Door { is_remote, guard: mut doors, app } = door;
-    let guard = doors.borrow_and_update().clone();
+    let Door { is_remote, guard: doors, app } = door;
+    let guard = doors.borrow().clone();
     match accepted {
         Accepted::Unix(stream) => {
             let name =
@@ -301,11 +303,12 @@ async fn welcome(accepted: Accepted, door: Door, closing: watch::Receiver<bool>)
         }
         Accepted::Tcp(stream, _) if !is_remote => {
             let caller = guard.tokens.is_none().then(|| Caller::new("loopback", Scope::Admin));
-            connection(stream, Visit { caller, is_local_port: true }, app, closing, changed(doors)).await;
+            let visit = Visit { caller, is_local_port: true };
+            connection(stream, visit, app, closing, changed(doors, guard)).await;
         }
         Accepted::Tcp(stream, from) => {
             // The guard covers the address, so there is one.
-            let Some(tls) = guard.tls else { return };
+            let Some(tls) = guard.tls.clone() else { return };
             let stream = match timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls).accept(stream)).await {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => return app.refused(&format_args!("{from}: {error}")),
@@ -320,14 +323,15 @@ async fn welcome(accepted: Accepted, door: Door, closing: watch::Receiver<bool>)
                 }
                 _ => None,
             };
-            connection(stream, Visit { caller, is_local_port: false }, app, closing, changed(doors)).await;
+            let visit = Visit { caller, is_local_port: false };
+            connection(stream, visit, app, closing, changed(doors, guard)).await;
         }
     }
 }
 
-/// Waits until another guard stands at the doors.
-async fn changed(mut doors: watch::Receiver<Guard>) {
-    if doors.changed().await.is_err() {
+/// Waits until others are let in than `guard` lets in.
+async fn changed(mut doors: watch::Receiver<Guard>, guard: Guard) {
+    if doors.wait_for(|new| new.renewed(&guard).callers).await.is_err() {
         // Nobody is left who could change it.
         std::future::pending::<()>().await;
     }

@@ -1,23 +1,29 @@
 //! Flags of `p2psp peer`; the same struct is the `[peer]` table of the settings file.
 
 use super::Relay;
-use crate::units::{BitRate, Span};
+use crate::{
+    settings::schema,
+    units::{BitRate, Span},
+};
 use clap::{Args, ValueHint};
 use p2psp_admin::{Bind, GuardFiles};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
 
 /// Settings of a peer as given; none is filled in.
-#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[command(after_help = PeerArgs::EXAMPLES)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct PeerArgs {
     /// The channel link that the splitter printed: p2psp://KEY@HOST:PORT
     #[arg(value_name = "LINK", env = "P2PSP_PEER_LINK")]
+    #[schemars(regex(pattern = schema::LINK))]
     pub(crate) link: Option<String>,
 
     /// Address of the player page and the stream [default: 127.0.0.1:8080]
     #[arg(long, value_name = "IP:PORT", env = "P2PSP_PEER_PLAYER", help_heading = "Players")]
+    #[schemars(regex(pattern = schema::SOCKET))]
     pub(crate) player: Option<SocketAddr>,
     /// When the player port is in use, take the next free one above it
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -49,13 +55,15 @@ pub(crate) struct PeerArgs {
     /// What the player page calls the stream [default: P2PSP]
     #[arg(long, value_name = "TEXT", env = "P2PSP_PEER_NAME", help_heading = "Players")]
     pub(crate) name: Option<String>,
-    /// How long after a chunk left the splitter it is played: more rides out more jitter [default: 500ms]
+    /// How long after a chunk left the splitter it is played: more rides out more jitter; 20ms to 30s
+    /// [default: 500ms]
     #[arg(long, value_name = "DURATION", env = "P2PSP_PEER_DELAY", help_heading = "Players")]
     pub(crate) delay: Option<Span>,
 
     /// UDP address for the team's links
     /// [default: any port, of the splitter's address family]
     #[arg(long, value_name = "IP:PORT", env = "P2PSP_PEER_LISTEN", help_heading = "Team")]
+    #[schemars(regex(pattern = schema::SOCKET))]
     pub(crate) listen: Option<SocketAddr>,
     /// Another address at which teammates may reach this peer, for example a forwarded port; may be given more than once
     #[arg(
@@ -65,6 +73,7 @@ pub(crate) struct PeerArgs {
         value_delimiter = ',',
         help_heading = "Team"
     )]
+    #[schemars(inner(regex(pattern = schema::SOCKET)))]
     pub(crate) advertise: Option<Vec<SocketAddr>>,
     /// Most that this peer sends, all links together [default: 100M]
     #[arg(long, value_name = "BITRATE", env = "P2PSP_PEER_UPLINK", help_heading = "Team")]
@@ -105,6 +114,7 @@ pub(crate) struct PeerArgs {
         value_delimiter = ',',
         help_heading = "Operators"
     )]
+    #[schemars(inner(regex(pattern = schema::BIND)), with = "Option<Vec<String>>")]
     pub(crate) admin: Option<Vec<Bind>>,
     /// Certificate with which addresses other than loopback answer, over TLS; PEM, those up to the root after it
     #[arg(long, value_name = "FILE", env = "P2PSP_PEER_ADMIN_CERT", value_hint = ValueHint::FilePath,

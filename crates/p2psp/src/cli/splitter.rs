@@ -1,14 +1,18 @@
 //! Flags of `p2psp splitter`; the same struct is the `[splitter]` table of the settings file.
 
 use super::{Integrity, OnEnd};
-use crate::units::{BitRate, Span};
+use crate::{
+    settings::schema,
+    units::{BitRate, Span},
+};
 use clap::{Args, ValueHint};
 use p2psp_admin::{Bind, GuardFiles};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
 
 /// Settings of a splitter as given; none is filled in.
-#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[command(after_help = SplitterArgs::EXAMPLES)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SplitterArgs {
@@ -45,6 +49,7 @@ pub(crate) struct SplitterArgs {
     pub(crate) on_end: Option<OnEnd>,
     /// Start the source only when so many peers are ready for it [default: 0]
     #[arg(long, value_name = "PEERS", env = "P2PSP_SPLITTER_WAIT_PEERS", help_heading = "Source")]
+    #[schemars(range(max = p2psp_splitter::TEAM_SIZE_MAX))]
     pub(crate) wait_peers: Option<u16>,
     /// User name that whoever pushes to `push:` must give [default: source]
     #[arg(long, value_name = "NAME", env = "P2PSP_SPLITTER_USER", help_heading = "Source")]
@@ -56,6 +61,7 @@ pub(crate) struct SplitterArgs {
 
     /// UDP address for the team's links [default: 0.0.0.0:4480]
     #[arg(long, value_name = "IP:PORT", env = "P2PSP_SPLITTER_LISTEN", help_heading = "Team")]
+    #[schemars(regex(pattern = schema::SOCKET))]
     pub(crate) listen: Option<SocketAddr>,
     /// Address for the channel link, as peers reach this machine; may be given more than once
     /// [default: this machine's own address]
@@ -66,6 +72,7 @@ pub(crate) struct SplitterArgs {
         value_delimiter = ',',
         help_heading = "Team"
     )]
+    #[schemars(length(max = p2psp_wire::limits::LINK_ADDRESSES_MAX), inner(regex(pattern = schema::HOST)))]
     pub(crate) advertise: Option<Vec<String>>,
     /// File with the channel's private key, made if there is none; without it each start makes a new channel. FILE.epoch
     /// beside it counts the runs
@@ -74,6 +81,7 @@ pub(crate) struct SplitterArgs {
     pub(crate) key: Option<PathBuf>,
     /// Most peers in the team, at most 511 [default: 128]
     #[arg(long, value_name = "PEERS", env = "P2PSP_SPLITTER_TEAM_SIZE", help_heading = "Team")]
+    #[schemars(range(min = 1, max = p2psp_splitter::TEAM_SIZE_MAX))]
     pub(crate) team_size: Option<u16>,
     /// How peers tell this source's bytes from others [default: manifest]
     #[arg(long, value_name = "WAY", env = "P2PSP_SPLITTER_INTEGRITY", help_heading = "Team")]
@@ -81,6 +89,7 @@ pub(crate) struct SplitterArgs {
     /// Redundant chunks sent with each 100 ms of the stream, at most 16: so many lost ones are rebuilt without asking;
     /// 0 sends none [default: 2 to 16, by the losses that the peers report]
     #[arg(long, value_name = "CHUNKS", env = "P2PSP_SPLITTER_PARITY", help_heading = "Team")]
+    #[schemars(range(max = p2psp_wire::limits::PARITY_CHUNKS_MAX))]
     pub(crate) parity: Option<u8>,
     /// Key of a peer that you run to watch the team: in a verdict on a free rider its word counts double; may be given more
     /// than once [default: none]
@@ -91,6 +100,7 @@ pub(crate) struct SplitterArgs {
         value_delimiter = ',',
         help_heading = "Team"
     )]
+    #[schemars(inner(regex(pattern = schema::KEY)))]
     pub(crate) monitor: Option<Vec<String>>,
     /// How long a peer that was expelled gets no seat [default: 10m]
     #[arg(long, value_name = "DURATION", env = "P2PSP_SPLITTER_BAN", help_heading = "Team")]
@@ -116,6 +126,7 @@ pub(crate) struct SplitterArgs {
         value_delimiter = ',',
         help_heading = "Operators"
     )]
+    #[schemars(inner(regex(pattern = schema::BIND)), with = "Option<Vec<String>>")]
     pub(crate) admin: Option<Vec<Bind>>,
     /// Certificate with which addresses other than loopback answer, over TLS; PEM, those up to the root after it
     #[arg(long, value_name = "FILE", env = "P2PSP_SPLITTER_ADMIN_CERT", value_hint = ValueHint::FilePath,

@@ -3,8 +3,15 @@
 use super::{SettingsError, suggest::closest};
 use crate::cli::{LogFormat, PeerArgs, SplitterArgs};
 use clap::Command;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{ops::Range, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 use toml::de::{DeTable, DeValue};
 
 /// Largest settings file; a thousand times what one needs.
@@ -15,14 +22,45 @@ const TOP_KEYS: [&str; 2] = ["log", "log_level"];
 /// Tables, each with the settings of the command of that name.
 const TABLES: [&str; 2] = ["splitter", "peer"];
 
-/// A settings file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Settings of p2psp: a file given with --config.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(title = "p2psp settings")]
 pub(crate) struct FileSettings {
+    /// How to write the log on standard error
     pub(crate) log: Option<LogFormat>,
+    /// What to log: a level (error, warn, info, debug, trace) or a filter as in RUST_LOG, for example `info,p2psp_net=debug`
+    /// [default: RUST_LOG, or info]
     pub(crate) log_level: Option<String>,
+    /// Settings of `p2psp splitter`
     pub(crate) splitter: SplitterArgs,
+    /// Settings of `p2psp peer`
     pub(crate) peer: PeerArgs,
+}
+
+/// Where the keys of a file stand.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    path: PathBuf,
+    /// By `table.key`, counted from 1.
+    lines: BTreeMap<String, usize>,
+}
+
+impl Places {
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the file says anything in a table.
+    pub(crate) fn has(&self, table: &str) -> bool {
+        self.lines.keys().any(|name| name.split('.').next() == Some(table))
+    }
+
+    /// The line of a table's key, if the file has it.
+    pub(crate) fn line(&self, table: &str, key: &str) -> Option<usize> {
+        self.lines.get(&format!("{table}.{key}")).copied()
+    }
 }
 
 /// Reads and checks a file.
@@ -30,34 +68,82 @@ pub(crate) struct FileSettings {
 /// # Errors
 ///
 /// It cannot be read, is no TOML, has an unknown key, or a value of the wrong kind.
-pub(crate) fn read(command: &Command, path: &Path) -> Result<FileSettings, SettingsError> {
+pub(crate) fn read(command: &Command, path: &Path) -> Result<(FileSettings, Places), SettingsError> {
     let unreadable = |source| SettingsError::Unreadable { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
-        let problem = format!("it is larger than {FILE_BYTES_MAX} bytes");
-        return Err(SettingsError::Toml { path: path.to_owned(), problem });
+    let mut text = String::new();
+    let file = File::open(path).map_err(unreadable)?;
+    let bytes = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if u64::try_from(bytes).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
+        let problem = format!("the file is larger than {FILE_BYTES_MAX} bytes; is it the right one?");
+        return Err(SettingsError::Toml { path: path.to_owned(), line: line(&text, text.len()), problem });
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
     parse(command, path, &text)
 }
 
 /// Checks the text of a file; `path` is for messages.
-pub(super) fn parse(command: &Command, path: &Path, text: &str) -> Result<FileSettings, SettingsError> {
-    let wrong = |error: toml::de::Error| SettingsError::Toml {
-        path: path.to_owned(),
-        problem: error.to_string().trim_end().to_owned(),
+pub(super) fn parse(
+    command: &Command,
+    path: &Path,
+    text: &str,
+) -> Result<(FileSettings, Places), SettingsError> {
+    let wrong = |key: Option<String>, error: &toml::de::Error| {
+        let mut problem = error.message().trim().replace('\n', "; ");
+        if let Some(key) = key {
+            problem = format!("{key}: {problem}");
+        }
+        let line = line(text, error.span().map_or(0, |span| span.start));
+        SettingsError::Toml { path: path.to_owned(), line, problem }
     };
-    let document = DeTable::parse(text).map_err(wrong)?;
+    let document = DeTable::parse(text).map_err(|error| wrong(None, &error))?;
     if let Some(stray) = stray(command, document.get_ref()) {
-        let line = text.get(..stray.span.start).map_or(1, |before| before.matches('\n').count() + 1);
         return Err(SettingsError::UnknownKey {
             path: path.to_owned(),
-            line,
+            line: line(text, stray.span.start),
             key: stray.key,
             place: stray.place,
             hint: stray.hint,
         });
     }
-    toml::from_str(text).map_err(wrong)
+    let entries = entries(document.get_ref());
+    let settings = toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let entry = entries.iter().find(|entry| entry.value.contains(&start));
+        wrong(entry.map(|entry| entry.name.clone()), &error)
+    })?;
+    let lines = entries.into_iter().map(|entry| (entry.name, line(text, entry.key.start))).collect();
+    Ok((settings, Places { path: path.to_owned(), lines }))
+}
+
+/// A key with its value: their places in the text.
+struct Entry {
+    /// `table.key`, or `key` before the first table.
+    name: String,
+    key: Range<usize>,
+    value: Range<usize>,
+}
+
+fn entries(document: &DeTable<'_>) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for (table, value) in document.iter() {
+        match value.get_ref() {
+            DeValue::Table(keys) => entries.extend(keys.iter().map(|(key, value)| Entry {
+                name: format!("{}.{}", table.get_ref(), key.get_ref()),
+                key: key.span(),
+                value: value.span(),
+            })),
+            _ => entries.push(Entry {
+                name: table.get_ref().to_string(),
+                key: table.span(),
+                value: value.span(),
+            }),
+        }
+    }
+    entries
+}
+
+/// The line, counted from 1, of a byte of the text.
+fn line(text: &str, byte: usize) -> usize {
+    text.get(..byte).map_or(1, |before| before.matches('\n').count() + 1)
 }
 
 /// The keys of a table: the settings of a command that have a variable.

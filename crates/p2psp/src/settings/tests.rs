@@ -7,7 +7,7 @@ use p2psp_net::Identity;
 use std::{collections::BTreeSet, path::Path};
 
 fn file(text: &str) -> Result<file::FileSettings, SettingsError> {
-    file::parse(&Cli::command(), Path::new("p2psp.toml"), text)
+    file::parse(&Cli::command(), Path::new("p2psp.toml"), text).map(|(file, _)| file)
 }
 
 fn flags(words: &[&str]) -> SplitterArgs {

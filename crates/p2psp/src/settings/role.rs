@@ -1,0 +1,115 @@
+//! What the settings of both roles have in common: a table of the file, a check before anything is opened, and what operators may see.
+
+use super::{Defaults, SettingsError, Sources, merge, peer, redacted, splitter};
+use crate::cli::{PeerArgs, SplitterArgs};
+use p2psp_admin::{Bind, GuardFiles};
+use p2psp_net::Identity;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The settings of a command, as a table of the file.
+pub(crate) trait Role: Clone + Serialize + DeserializeOwned + Send + 'static {
+    /// The table's name.
+    const TABLE: &'static str;
+
+    /// What a file says of it.
+    fn of(sources: &Sources) -> &Self;
+
+    /// What is in force where nobody says anything.
+    fn defaults() -> Self;
+
+    /// Whether the command could run with these, as far as that shows without opening anything.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that is not right.
+    fn check(&self) -> Result<(), SettingsError>;
+
+    /// Where operators are answered.
+    fn admin(&self) -> &[Bind];
+
+    /// What stands at the operators' doors.
+    fn guard(&self) -> GuardFiles;
+
+    /// These, with defaults where nothing is said, as a settings file without secrets.
+    fn shown(&self) -> String {
+        let all = redacted(&merge(self, &Self::defaults()));
+        format!("[{}]\n{all}", Self::TABLE).trim_end().to_owned()
+    }
+}
+
+/// The settings that a command runs with: `flags`, and what the file says beside them.
+///
+/// # Errors
+///
+/// One of them is not right; where it comes from the file, with its line.
+pub(crate) fn checked<A: Role>(flags: &A, sources: &Sources) -> Result<A, SettingsError> {
+    let settings = merge(flags, A::of(sources));
+    let doors = settings.guard().check(settings.admin());
+    let doors =
+        doors.map_err(|problem| SettingsError::Value { setting: "admin", problem: problem.to_string() });
+    settings.check().and(doors).map_err(|error| match error {
+        SettingsError::Value { setting, problem } => {
+            let flags = toml::Table::try_from(flags).expect("settings are tables of texts and numbers");
+            let line = sources.places.line(A::TABLE, setting).filter(|_| !flags.contains_key(setting));
+            match line {
+                Some(line) => SettingsError::ValueInFile {
+                    path: sources.places.path().to_owned(),
+                    line,
+                    setting,
+                    problem,
+                },
+                None => SettingsError::Value { setting, problem },
+            }
+        }
+        other => other,
+    })?;
+    Ok(settings)
+}
+
+impl Role for SplitterArgs {
+    const TABLE: &'static str = "splitter";
+
+    fn of(sources: &Sources) -> &Self {
+        &sources.file.splitter
+    }
+
+    fn defaults() -> Self {
+        Defaults::splitter()
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        splitter(self, Identity::generate()).map(drop)
+    }
+
+    fn admin(&self) -> &[Bind] {
+        self.admin.as_deref().unwrap_or_default()
+    }
+
+    fn guard(&self) -> GuardFiles {
+        self.guard()
+    }
+}
+
+impl Role for PeerArgs {
+    const TABLE: &'static str = "peer";
+
+    fn of(sources: &Sources) -> &Self {
+        &sources.file.peer
+    }
+
+    fn defaults() -> Self {
+        Defaults::peer()
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        peer(self, Identity::generate()).map(drop)
+    }
+
+    fn admin(&self) -> &[Bind] {
+        self.admin.as_deref().unwrap_or_default()
+    }
+
+    fn guard(&self) -> GuardFiles {
+        self.guard()
+    }
+}
