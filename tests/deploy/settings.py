@@ -48,7 +48,7 @@ def main(program):
 
 
 # A range of times, which are texts.
-ONLY_THE_PROGRAM = r", line \d+: delay: \S+ is not between 20ms and 30s"
+ONLY_THE_PROGRAM = r", line \d+: peer.delay: \S+ is not between 20ms and 30s"
 LINKED = {"P2PSP_PEER_LINK": LINK}
 
 

@@ -57,7 +57,12 @@ pub struct Process {
 impl Process {
     /// Starts `command` with all its pipes held here.
     pub fn start(name: &str, command: &mut Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::start_at(name, command, Stdio::piped())
+    }
+
+    /// The same with a standard input of the caller's.
+    pub fn start_at(name: &str, command: &mut Command, stdin: Stdio) -> Self {
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("cannot start {name}, {command:?}: {error}"));
         let said = Arc::new(Watched::default());

@@ -35,7 +35,7 @@ pub(crate) enum SettingsError {
     #[error("the value of {name} in the environment is no text")]
     VariableNoText { name: String },
     #[error("{}, line {line}: {setting}: {problem}", path.display())]
-    ValueInFile { path: PathBuf, line: usize, setting: &'static str, problem: String },
+    ValueInFile { path: PathBuf, line: usize, setting: String, problem: String },
     #[error("{setting}: {problem}")]
     Value { setting: &'static str, problem: String },
 }

@@ -88,6 +88,9 @@ pub(super) fn parse(
 ) -> Result<(FileSettings, Places), SettingsError> {
     let wrong = |key: Option<String>, error: &toml::de::Error| {
         let mut problem = error.message().trim().replace('\n', "; ");
+        if problem == "invalid socket address syntax" {
+            problem = "this is no IP address with a port: write 127.0.0.1:4480 or [::1]:4480".to_owned();
+        }
         if let Some(key) = key {
             problem = format!("{key}: {problem}");
         }

@@ -52,12 +52,15 @@ pub(crate) fn checked<A: Role>(flags: &A, sources: &Sources) -> Result<A, Settin
             let flags = toml::Table::try_from(flags).expect("settings are tables of texts and numbers");
             let line = sources.places.line(A::TABLE, setting).filter(|_| !flags.contains_key(setting));
             match line {
-                Some(line) => SettingsError::ValueInFile {
-                    path: sources.places.path().to_owned(),
-                    line,
-                    setting,
-                    problem,
-                },
+                Some(line) => {
+                    let path = sources.places.path().to_owned();
+                    SettingsError::ValueInFile {
+                        path,
+                        line,
+                        setting: format!("{}.{setting}", A::TABLE),
+                        problem,
+                    }
+                }
                 None => SettingsError::Value { setting, problem },
             }
         }

@@ -114,7 +114,7 @@ fn wrong_values_are_told_by_place() {
         ("[splitter]\nrate = \"fast\"\n", "a bit rate is a number"),
         ("[splitter]\nintegrity = \"some\"\n", "expected one of `manifest`, `signature`, `none`"),
         ("[peer]\ndelay = 500\n", "a duration is a number"),
-        ("[peer]\nlisten = \"somewhere\"\n", "socket address"),
+        ("[peer]\nlisten = \"somewhere\"\n", "write 127.0.0.1:4480"),
         ("splitter = 3\n", "invalid type"),
         ("[splitter\n", "line 1"),
     ] {
