@@ -52,6 +52,8 @@ install_package() {
 forget() {
     if dpkg-query --show p2psp >/dev/null 2>&1; then apt_get purge p2psp || true; fi
     rm -rf "$mark" /var/lib/p2psp-splitter /var/lib/p2psp-peer /run/p2psp-splitter /run/p2psp-peer
+    # Packages leave their groups; a test leaves nothing.
+    if getent group p2psp >/dev/null; then groupdel p2psp; fi
 }
 
 # All that is called so where programs and their data live.
@@ -62,14 +64,14 @@ traces() {
 is_complete() {
     local file
     for file in splitter.toml peer.toml; do
-        says "600 root:root" stat -c '%a %U:%G' "/etc/p2psp/$file"
+        says "640 root:p2psp" stat -c '%a %U:%G' "/etc/p2psp/$file"
         p2psp config check --config "/etc/p2psp/$file" >/dev/null
     done
     systemd-analyze verify --man=no p2psp-splitter.service p2psp-peer.service
     # Nothing is on the air until its owner says so.
     says "" find /etc/systemd -name 'p2psp*'
     dpkg -L p2psp >"$mark"
-    for file in man/man1/p2psp.1.gz man/man1/p2psp-ctl.1.gz zsh/vendor-completions/_p2psp fish/vendor_completions.d/p2psp.fish \
+    for file in man/man1/p2psp.1.gz man/man1/p2psp-ctl.1.gz man/man1/p2psp-config-schema.1.gz zsh/vendor-completions/_p2psp fish/vendor_completions.d/p2psp.fish \
         doc/p2psp/examples/prometheus/p2psp.rules.yml doc/p2psp/examples/grafana/dashboards/p2psp-team.json; do
         grep -qx "/usr/share/$file" "$mark"
     done
@@ -100,10 +102,26 @@ team() {
     p2psp ctl --admin unix:/run/p2psp-peer/admin.sock get status >/dev/null
     says 1 metric "$splitter" p2psp_splitter_team_ready_peers
     says 1 metric "$peer" p2psp_peer_team_peers
+    reloads
     for role in peer splitter; do
         kill -TERM "$(cat "$work/$role.pid")"
         ended "$role" 0
         rm -rf "/run/p2psp-$role"
+    done
+}
+
+# A level that is new counts at once; a file that is wrong fails the reload, and nothing else.
+reloads() {
+    local role
+    for role in peer splitter; do
+        sed -i '1i log_level = "debug"' "/etc/p2psp/$role.toml"
+        reload "$role" >/dev/null
+        eventually 10 grep -q 'log_level: info -> debug' "$work/$role.log"
+        echo 'colour = "blue"' >>"/etc/p2psp/$role.toml"
+        if reload "$role" 2>"$work/refused"; then return 1; fi
+        grep -q 'unknown key `colour`' "$work/refused"
+        if grep 'stay as they are' "$work/$role.log"; then return 1; fi
+        sed -i '1d; $d' "/etc/p2psp/$role.toml"
     done
 }
 
@@ -112,19 +130,34 @@ metric() {
     curl --silent --fail "http://$1/metrics" | sed -n "s/^$2 //p"
 }
 
-# Starts what the unit of role $1 says, as systemd would: an own user, a state and a runtime folder, and a copy of the settings.
+# Starts what the unit of role $1 says, as systemd would: an own user in the group that its unit names, a state and a runtime folder.
 start() {
-    local role=$1 unit folder command
-    unit=/lib/systemd/system/p2psp-$role.service
-    command=$(sed -n '/^ExecStart=/,/[^\\]$/p' "$unit" | sed 's/^ExecStart=//; s/\\$//' | tr '\n' ' ')
+    local role=$1 folder
     for folder in "/var/lib/p2psp-$role" "/run/p2psp-$role"; do install -d -m 700 -o "$user" -g "$user" "$folder"; done
-    install -d -m 700 -o "$user" -g "$user" "$work/$role"
-    install -m 400 -o "$user" -g "$user" "/etc/p2psp/$role.toml" "$work/$role/$role.toml"
-    chmod 711 "$work"
-    env -i PATH="$PATH" CREDENTIALS_DIRECTORY="$work/$role" STATE_DIRECTORY="/var/lib/p2psp-$role" RUNTIME_DIRECTORY="/run/p2psp-$role" \
-        setpriv --reuid "$user" --regid "$user" --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all \
-        sh -c "umask 077; exec $command" 2>"$work/$role.log" &
+    as_unit "$role" "$(commands "$role" ExecStart)" 2>"$work/$role.log" &
     echo $! >"$work/$role.pid"
+}
+
+# Reloads role $1 as systemctl would: one command of the unit after the other, until one fails.
+reload() {
+    local role=$1 command
+    while read -r command; do
+        (as_unit "$role" "$command") </dev/null || return
+    done < <(commands "$role" ExecReload)
+}
+
+# The commands of setting $2 in the unit of role $1, one a line.
+commands() {
+    sed -n ':a; /\\$/{N; s/\\\n//; ba}; '"s/^$2=//p" "/lib/systemd/system/p2psp-$1.service"
+}
+
+# Takes the place of the shell that runs it.
+as_unit() {
+    local role=$1 group
+    group=$(sed -n 's/^SupplementaryGroups=//p' "/lib/systemd/system/p2psp-$role.service")
+    exec env -i PATH="$PATH" MAINPID="$(cat "$work/$role.pid" 2>/dev/null)" STATE_DIRECTORY="/var/lib/p2psp-$role" RUNTIME_DIRECTORY="/run/p2psp-$role" \
+        setpriv --reuid "$user" --regid "$user" --groups "$(getent group "$group" | cut -d: -f3)" --no-new-privs --bounding-set=-all --inh-caps=-all \
+        sh -c "umask 077; exec $2"
 }
 
 # ended ROLE CODE: waits for the end of a role.

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 /// What is wrong with the settings; always the user's to put right.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
-    #[error("cannot read the settings file {}: {source}; check the path given with --config", path.display())]
+    #[error("cannot read the settings file {}: {source}; {}", path.display(), unreadable(source))]
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{}, line {line}: {problem}", path.display())]
     Toml { path: PathBuf, line: usize, problem: String },
@@ -38,6 +38,14 @@ pub(crate) enum SettingsError {
     ValueInFile { path: PathBuf, line: usize, setting: String, problem: String },
     #[error("{setting}: {problem}")]
     Value { setting: &'static str, problem: String },
+}
+
+/// What to do about a file that cannot be read.
+fn unreadable(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::PermissionDenied => "let the user that runs this read it, by its group for example",
+        _ => "check the path given with --config",
+    }
 }
 
 /// What is common to all commands, with the file read.
