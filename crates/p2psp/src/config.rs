@@ -28,6 +28,7 @@ pub(crate) fn run(command: ConfigCommand, common: &CommonArgs) -> Result<(), Fai
 
 /// What a splitter and a peer would say of these settings without any flags.
 fn check(common: &CommonArgs, sources: &Sources) -> Result<(), Failure> {
+    sources.filter()?;
     checked(&splitter_variables(), sources)?;
     let peer = peer(peer_variables(), sources)?;
     match &common.config {

@@ -46,14 +46,10 @@ impl text::Debug for Log {
     }
 }
 
-/// Starts the log. `filter` is a level or a filter in `RUST_LOG`'s syntax; `None` asks `RUST_LOG`.
-///
-/// # Errors
-///
-/// The filter does not parse.
-pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<Log, SettingsError> {
-    let filter = read(filter)?;
-    let shown = Mutex::new(filter.to_string());
+/// Starts the log.
+pub(crate) fn start(format: LogFormat, filter: Filter) -> Log {
+    let Filter { shown, parsed: filter } = filter;
+    let shown = Mutex::new(shown);
     // A log whose reader is gone is dropped: telling of that on standard error would end the process.
     let builder = fmt().with_env_filter(filter).with_writer(stderr).log_internal_errors(false);
     let set: Box<dyn Fn(EnvFilter) -> bool + Send + Sync> = match format {
@@ -71,7 +67,7 @@ pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<Log, Sett
             Box::new(move |filter| handle.reload(filter).is_ok())
         }
     };
-    Ok(Log { filter: shown, set })
+    Log { filter: shown, set }
 }
 
 /// What a log may be told to show.
@@ -82,7 +78,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// What was asked for; `None` asks `RUST_LOG`.
+    /// A level, or a filter in `RUST_LOG`'s syntax; `None` asks `RUST_LOG`.
     ///
     /// # Errors
     ///

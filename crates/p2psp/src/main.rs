@@ -21,6 +21,7 @@ mod units;
 use clap::{CommandFactory, FromArgMatches};
 use cli::{Cli, Command, LogFormat};
 use exit::{Code, Failure};
+use logging::Filter;
 use reload::Reload;
 use std::{
     io::{IsTerminal, Write, stderr, stdout},
@@ -65,8 +66,8 @@ fn run(log: &mut LogFormat) -> Result<(), Failure> {
     let sources = settings::sources(&cli.common, settings::environment()?)?;
     // A log line in the middle of the picture helps nobody; into a file it may go.
     let is_picture = matches!(cli.command, Command::Top(_)) && stderr().is_terminal();
-    let log_level = if is_picture { Some("off") } else { sources.log_level.as_deref() };
-    let running_log = logging::start(sources.log, log_level)?;
+    let filter = if is_picture { Filter::new(Some("off"))? } else { sources.filter()? };
+    let running_log = logging::start(sources.log, filter);
     *log = sources.log;
     // Who asks once wants the answer now; who carries a stream saves wake-ups.
     let grid = if matches!(cli.command, Command::Ctl(_) | Command::Top(_)) {

@@ -15,7 +15,10 @@ use std::{
     io::{self, IsTerminal, stderr, stdin, stdout},
     sync::{Arc, Mutex, PoisonError},
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::spawn_blocking,
+};
 use tracing::{Level, enabled, error, info, warn};
 
 /// Settings of a role that count from the moment when they are read again; [`Reload::apply`] is where they take effect. All others take
@@ -51,6 +54,31 @@ struct Outcome {
     changed: Vec<String>,
     /// What would count after a restart.
     pending: Vec<String>,
+}
+
+/// Everything that a file and those that it names ask for; all of it is right.
+struct Asked<A> {
+    sources: Sources,
+    settings: A,
+    filter: Filter,
+    guard: Guard,
+}
+
+impl<A: Role> Asked<A> {
+    /// Reads and checks all of it.
+    ///
+    /// # Errors
+    ///
+    /// Something is not right.
+    fn read(common: &CommonArgs, flags: &A) -> Result<Self, Failure> {
+        let sources = settings::sources(common, settings::environment()?)?;
+        let settings = checked(flags, &sources)?;
+        // Where nobody says, it is what it would be at a start.
+        let filter = sources.filter()?;
+        // Where there are no addresses nobody stands; the files have to be right all the same, as at a start.
+        let guard = Guard::read(&settings.guard()).map_err(|problem| Failure::of(Code::Usage, &problem))?;
+        Ok(Self { sources, settings, filter, guard })
+    }
 }
 
 impl<A: Role> Reload<A> {
@@ -99,7 +127,7 @@ impl<A: Role> Reload<A> {
                 return;
             }
             supervisor::reloading();
-            if let Err(failure) = self.reload(&running) {
+            if let Err(failure) = self.reload(&running).await {
                 error!("the settings stay as they are: {failure}");
             }
             supervisor::ready();
@@ -107,29 +135,17 @@ impl<A: Role> Reload<A> {
     }
 
     /// Reads everything, checks everything, and only then changes anything: nothing fails halfway.
-    fn reload(&mut self, running: &Running) -> Result<(), Failure> {
-        let sources = settings::sources(&self.common, settings::environment()?)?;
-        let asked = checked(&self.flags, &sources)?;
-        let filter = if sources.log_level == self.log_level {
-            None
-        } else {
-            // Where nobody says, it is what it would be at a start.
-            Some(Filter::new(sources.log_level.as_deref())?)
-        };
-        // Without an address nobody stands there; the files have to be right all the same, as at a start.
-        let guard = Guard::read(&asked.guard()).map_err(|problem| Failure::of(Code::Usage, &problem))?;
-        self.apply(running, &sources, &asked, filter, guard)
+    async fn reload(&mut self, running: &Running) -> Result<(), Failure> {
+        let (common, flags) = (self.common.clone(), self.flags.clone());
+        // The stream does not wait for a disk.
+        let asked = spawn_blocking(move || Asked::read(&common, &flags));
+        let asked = asked.await.map_err(|problem| Failure::of(Code::Runtime, &problem))??;
+        self.apply(running, asked)
     }
 
     /// Puts in force what can be, and says what that was and what cannot.
-    fn apply(
-        &mut self,
-        running: &Running,
-        sources: &Sources,
-        asked: &A,
-        filter: Option<Filter>,
-        guard: Guard,
-    ) -> Result<(), Failure> {
+    fn apply(&mut self, running: &Running, asked: Asked<A>) -> Result<(), Failure> {
+        let Asked { sources, settings, filter, guard } = asked;
         // The addresses that are open are those of the start: this is the last that may fail, and then it changes nothing.
         let renewed = match &running.doors {
             Some(doors) => doors.replace(guard).map_err(|problem| Failure::of(Code::Usage, &problem))?,
@@ -140,19 +156,18 @@ impl<A: Role> Reload<A> {
             outcome.changed.push("the admin certificate, for new connections".to_owned());
         }
         if renewed.callers {
-            outcome
-                .changed
-                .push("who is let in at the admin addresses, whose TCP connections begin anew".to_owned());
+            let callers = "who is let in at the admin addresses, whose TCP connections begin anew";
+            outcome.changed.push(callers.to_owned());
         }
         if sources.log != self.log {
-            outcome.pending.push("log".to_owned());
+            outcome.pending.push(format!("log: {} -> {}", self.log.name(), sources.log.name()));
         }
-        self.compare(asked, running.doors.is_some(), &mut outcome);
-        let Some(filter) = filter else {
+        self.compare(&settings, running.doors.is_some(), &mut outcome);
+        if sources.log_level == self.log_level {
             self.tell(&outcome);
             return Ok(());
-        };
-        self.log_level.clone_from(&sources.log_level);
+        }
+        self.log_level = sources.log_level;
         outcome.changed.insert(0, format!("log_level: {} -> {filter}", running.log.filter()));
         // Told while the log shows it: before it falls silent, or after it was silent.
         if enabled!(Level::INFO) {

@@ -42,9 +42,10 @@ pub(crate) enum SettingsError {
 
 /// What to do about a file that cannot be read.
 fn unreadable(source: &std::io::Error) -> &'static str {
-    match source.kind() {
-        std::io::ErrorKind::PermissionDenied => "let the user that runs this read it, by its group for example",
-        _ => "check the path given with --config",
+    if source.kind() == std::io::ErrorKind::PermissionDenied {
+        "let the user that runs this read it, by its group for example"
+    } else {
+        "check the path given with --config"
     }
 }
 

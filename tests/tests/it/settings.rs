@@ -62,7 +62,7 @@ fn unknown_names_are_errors_with_a_suggestion() {
             &["unknown key `player`", "it belongs in [peer]"],
         ),
         (&[], &["config", "check", "--config", wrong.path()], &["4M, 2500k"]),
-        (&[], &["config", "check", "--config", broken.path()], &["is not right"]),
+        (&[], &["config", "check", "--config", broken.path()], &["line 1", "unclosed table"]),
         (
             &[],
             &["config", "check", "--config", "/nowhere.toml"],
@@ -97,6 +97,47 @@ fn unknown_names_are_errors_with_a_suggestion() {
     }
 }
 
+/// `config check` judges as the commands would, and says in which line: values, what does not fit together, what variables add, and a peer
+/// that gets its link elsewhere.
+#[test]
+fn files_are_checked_as_commands_would() {
+    for (text, variables, says) in [
+        ("[splitter]\nteam_size = 512\n", &[][..], &["line 2", "splitter.team_size", "1 to 511"][..]),
+        ("[splitter]\n\nuplink = true\n", &[], &["line 3", "splitter.uplink", "a bit rate"]),
+        ("[splitter]\nloop = true\n", &[], &["line 2", "splitter.loop", "only files can"]),
+        ("[splitter]\nadmin = [\"0.0.0.0:4490\"]\n", &[], &["line 2", "splitter.admin", "--admin-tokens"]),
+        ("[peer]\nadmin = []\nadmin_cert = \"c\"\n", &[], &["peer.admin", "give both"]),
+        ("[peer]\ndelay = \"1ms\"\n", &[], &["line 2", "peer.delay", "between 20ms and 30s"]),
+        ("[peer]\nlisten = \"everywhere\"\n", &[], &["line 2", "peer.listen", "write 127.0.0.1:4480"]),
+        ("log = \"xml\"\n", &[], &["line 1", "log: ", "`text`", "`json`"]),
+        ("log_level = \"loud\"\n", &[], &["line 1", "log_level", "none of off, error"]),
+        ("", &[("P2PSP_SPLITTER_TEAM_SIZE", "512")], &["team_size", "1 to 511"]),
+        ("", &[("P2PSP_PEER_DELAY", "soon")], &["--delay", "a duration is"]),
+    ] {
+        let file = TempFile::new("checked.toml", text.as_bytes());
+        let (code, out, log) = run(variables, &["config", "check", "--config", file.path()]);
+        assert_eq!(code, 2, "{text}: {out}\n{log}");
+        assert!(out.is_empty() && says.iter().all(|part| log.contains(part)), "{text}: {log}");
+    }
+    // A variable mends what the file has wrong, as it does for the command.
+    let file = TempFile::new("mended.toml", b"[splitter]\nteam_size = 512\n[peer]\nuplink = \"5M\"\n");
+    let (code, out, log) =
+        run(&[("P2PSP_SPLITTER_TEAM_SIZE", "5")], &["config", "check", "--config", file.path()]);
+    assert_eq!(code, 0, "{log}");
+    assert!(out.contains("is right") && out.contains("a peer needs a link beside it"), "{out}");
+}
+
+/// What a file may say is told whatever the settings are.
+#[test]
+fn the_schema_is_printed() {
+    let mut command = cli::command(&["config", "schema"]);
+    let done = command.envs([("P2PSP_CONFIG", "/nowhere.toml"), ("P2PSP_NONSENSE", "1")]).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let schema: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(schema["properties"]["splitter"]["properties"]["team_size"]["maximum"], 511);
+}
+
 /// Secrets are set, not shown.
 #[test]
 fn passwords_are_not_shown() {
@@ -105,7 +146,10 @@ fn passwords_are_not_shown() {
     assert_eq!(code, 0, "{log}");
     assert!(out.contains("password = \"(set)\""), "{out}");
     let (_, help, _) = run(&variables, &["splitter", "--help"]);
-    for text in [&out, &log, &help] {
+    let address = ["config", "print", "splitter", "--input", "push:me:hunter2@127.0.0.1:0/live"];
+    let (code, within, _) = run(&[], &address);
+    assert!(code == 0 && within.contains("input = \"push:127.0.0.1:0/live\""), "{within}");
+    for text in [&out, &log, &help, &within] {
         assert!(!text.contains("hunter2"), "{text}");
     }
 }

@@ -5,5 +5,6 @@
 mod guarded;
 mod hostile;
 mod plain;
+mod renewal;
 mod services;
 mod team;

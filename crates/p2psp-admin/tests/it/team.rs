@@ -1,7 +1,7 @@
 //! A splitter whose team is a journal that the test writes, behind the real server.
 
 use p2psp_admin::{
-    Admin, Answer, Bind, Guard, Journal, Process, Refusal, Server, SplitterBackend,
+    Admin, Answer, Bind, Doors, Guard, Journal, Process, Refusal, Server, SplitterBackend,
     client::{Connection, Credentials},
     v1,
 };
@@ -127,6 +127,7 @@ pub(crate) struct Lab {
     pub(crate) team: Arc<Team>,
     pub(crate) unix: Bind,
     pub(crate) tcp: std::net::SocketAddr,
+    pub(crate) doors: Doors,
     leave: Option<oneshot::Sender<()>>,
     end: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -156,6 +157,7 @@ impl Lab {
         let binds = [unix.clone(), tcp.parse().unwrap()];
         let server = Server::open(&binds, guard).await.unwrap();
         let Some(Bind::Tcp(tcp)) = server.binds().get(1).cloned() else { panic!("the second is no socket") };
+        let doors = server.doors();
         let (leave, leaving) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel::<()>();
         let process: Arc<dyn Process> = Arc::<Team>::clone(&team);
@@ -163,7 +165,7 @@ impl Lab {
         let task = tokio::spawn(server.run(admin, async { leaving.await.unwrap_or_default() }, async {
             ended.await.unwrap_or_default()
         }));
-        Self { team, unix, tcp, leave: Some(leave), end: Some(end), task, folder }
+        Self { team, unix, tcp, doors, leave: Some(leave), end: Some(end), task, folder }
     }
 
     pub(crate) async fn connect(&self) -> Connection {

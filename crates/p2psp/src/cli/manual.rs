@@ -182,6 +182,9 @@ mod tests {
             assert!(!text.contains('\u{1b}'), "{name}");
         }
         assert!(page("p2psp-splitter.1").contains("P2PSP_SPLITTER_KEY"));
+        for name in ["p2psp-config.1", "p2psp-config-check.1", "p2psp-config-schema.1"] {
+            assert!(page(name).contains("standard error names file, line, key"), "{name} has its exit codes");
+        }
         assert!(page("p2psp-ctl-get.1").contains("not what this process does"), "its parent's exit codes");
     }
 
@@ -190,7 +193,7 @@ mod tests {
     fn each_shell_completes_commands() {
         for shell in Shell::value_variants() {
             let script = String::from_utf8(completions(*shell)).unwrap();
-            assert!(script.contains("splitter") && script.contains("log-level"), "{shell}");
+            assert!(["splitter", "log-level", "schema"].iter().all(|word| script.contains(word)), "{shell}");
         }
     }
 }

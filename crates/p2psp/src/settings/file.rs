@@ -42,7 +42,7 @@ pub(crate) struct FileSettings {
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     path: PathBuf,
-    /// By `table.key`, counted from 1.
+    /// By `table.key`, or `key` before the first table; counted from 1.
     lines: BTreeMap<String, usize>,
 }
 
@@ -57,9 +57,9 @@ impl Places {
         self.lines.keys().any(|name| name.split('.').next() == Some(table))
     }
 
-    /// The line of a table's key, if the file has it.
-    pub(crate) fn line(&self, table: &str, key: &str) -> Option<usize> {
-        self.lines.get(&format!("{table}.{key}")).copied()
+    /// The line of `table.key`, or of a `key` before the first table, if the file has it.
+    pub(crate) fn line(&self, name: &str) -> Option<usize> {
+        self.lines.get(name).copied()
     }
 }
 
@@ -128,17 +128,15 @@ struct Entry {
 fn entries(document: &DeTable<'_>) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (table, value) in document.iter() {
-        match value.get_ref() {
-            DeValue::Table(keys) => entries.extend(keys.iter().map(|(key, value)| Entry {
+        if let DeValue::Table(keys) = value.get_ref() {
+            entries.extend(keys.iter().map(|(key, value)| Entry {
                 name: format!("{}.{}", table.get_ref(), key.get_ref()),
                 key: key.span(),
                 value: value.span(),
-            })),
-            _ => entries.push(Entry {
-                name: table.get_ref().to_string(),
-                key: table.span(),
-                value: value.span(),
-            }),
+            }));
+        } else {
+            let name = table.get_ref().to_string();
+            entries.push(Entry { name, key: table.span(), value: value.span() });
         }
     }
     entries

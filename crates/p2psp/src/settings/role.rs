@@ -1,7 +1,10 @@
 //! What the settings of both roles have in common: a table of the file, a check before anything is opened, and what operators may see.
 
 use super::{Defaults, SettingsError, Sources, merge, peer, redacted, splitter};
-use crate::cli::{PeerArgs, SplitterArgs};
+use crate::{
+    cli::{PeerArgs, SplitterArgs},
+    logging::Filter,
+};
 use p2psp_admin::{Bind, GuardFiles};
 use p2psp_net::Identity;
 use serde::{Serialize, de::DeserializeOwned};
@@ -47,26 +50,42 @@ pub(crate) fn checked<A: Role>(flags: &A, sources: &Sources) -> Result<A, Settin
     let doors = settings.guard().check(settings.admin());
     let doors =
         doors.map_err(|problem| SettingsError::Value { setting: "admin", problem: problem.to_string() });
-    settings.check().and(doors).map_err(|error| match error {
-        SettingsError::Value { setting, problem } => {
-            let flags = toml::Table::try_from(flags).expect("settings are tables of texts and numbers");
-            let line = sources.places.line(A::TABLE, setting).filter(|_| !flags.contains_key(setting));
-            match line {
-                Some(line) => {
-                    let path = sources.places.path().to_owned();
-                    SettingsError::ValueInFile {
-                        path,
-                        line,
-                        setting: format!("{}.{setting}", A::TABLE),
-                        problem,
-                    }
-                }
-                None => SettingsError::Value { setting, problem },
-            }
-        }
-        other => other,
+    let flags = toml::Table::try_from(flags).expect("settings are tables of texts and numbers");
+    settings.check().and(doors).map_err(|error| {
+        let is_a_flag =
+            matches!(&error, SettingsError::Value { setting, .. } if flags.contains_key(*setting));
+        if is_a_flag { error } else { sources.placed(Some(A::TABLE), error) }
     })?;
     Ok(settings)
+}
+
+impl Sources {
+    /// The filter of the log.
+    ///
+    /// # Errors
+    ///
+    /// It does not parse.
+    pub(crate) fn filter(&self) -> Result<Filter, SettingsError> {
+        Filter::new(self.log_level.as_deref()).map_err(|error| {
+            let is_the_files = self.log_level == self.file.log_level;
+            if is_the_files { self.placed(None, error) } else { error }
+        })
+    }
+
+    /// The same error with the line of the file that the value stands in, if it has one there.
+    fn placed(&self, table: Option<&str>, error: SettingsError) -> SettingsError {
+        let SettingsError::Value { setting, problem } = error else { return error };
+        let name = table.map_or_else(|| setting.to_owned(), |table| format!("{table}.{setting}"));
+        match self.places.line(&name) {
+            Some(line) => SettingsError::ValueInFile {
+                path: self.places.path().to_owned(),
+                line,
+                setting: name,
+                problem,
+            },
+            None => SettingsError::Value { setting, problem },
+        }
+    }
 }
 
 impl Role for SplitterArgs {
