@@ -127,6 +127,20 @@ fn files_are_checked_as_commands_would() {
     assert!(out.contains("is right") && out.contains("a peer needs a link beside it"), "{out}");
 }
 
+/// A file of a mebibyte is read; of one that is larger no more than that is, whatever it is.
+#[test]
+fn files_have_a_largest_size() {
+    let mut text = vec![b'#'; 1 << 20];
+    let file = TempFile::new("large.toml", &text);
+    assert_eq!(run(&[], &["config", "check", "--config", file.path()]).0, 0);
+    text.push(b'#');
+    let larger = TempFile::new("larger.toml", &text);
+    for path in [larger.path(), "/dev/zero"] {
+        let (code, _, log) = run(&[], &["config", "check", "--config", path]);
+        assert!(code == 2 && log.contains("larger than 1048576 bytes"), "{log}");
+    }
+}
+
 /// What a file may say is told whatever the settings are.
 #[test]
 fn the_schema_is_printed() {
