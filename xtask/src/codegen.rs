@@ -33,7 +33,7 @@ const PACKAGES: [Package; 2] = [
 ];
 
 /// Messages of the admin API that tools print: those without a `oneof` or a field mask.
-const PRINTED: [&str; 13] = [
+const PRINTED: [&str; 14] = [
     "Ban",
     "Channel",
     "DelayBucketFigures",
@@ -47,6 +47,7 @@ const PRINTED: [&str; 13] = [
     "PlayoutFigures",
     "SplitterFigures",
     "Team",
+    "TeamLimits",
 ];
 
 pub(crate) fn write(root: &Path) -> Result<(), Box<dyn Error>> {

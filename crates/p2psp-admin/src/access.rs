@@ -18,7 +18,7 @@ pub const NAME_BYTES_MAX: usize = 32;
 pub enum Scope {
     /// Look: figures, members, settings without secrets, `/metrics`.
     Read,
-    /// Steer the team and the log: expel, ban, unban, log level.
+    /// Steer the team and the log: expel, ban, unban, limits, log level.
     Operate,
     /// End the process: drain, leave.
     Admin,
@@ -143,7 +143,7 @@ const OPEN: [&str; 5] =
     ["/", "/livez", "/readyz", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"];
 
 /// Everything else that is there.
-const CALLS: [(&str, Scope); 21] = [
+const CALLS: [(&str, Scope); 23] = [
     ("/metrics", Scope::Read),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Scope::Read),
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Scope::Read),
@@ -161,6 +161,8 @@ const CALLS: [(&str, Scope); 21] = [
     ("/p2psp.admin.v1.SplitterService/ExpelPeer", Scope::Operate),
     ("/p2psp.admin.v1.SplitterService/BanPeer", Scope::Operate),
     ("/p2psp.admin.v1.SplitterService/UnbanPeer", Scope::Operate),
+    ("/p2psp.admin.v1.SplitterService/SetPeerWeightLimit", Scope::Operate),
+    ("/p2psp.admin.v1.SplitterService/UpdateLimits", Scope::Operate),
     ("/p2psp.admin.v1.PeerService/GetStatus", Scope::Read),
     ("/p2psp.admin.v1.PeerService/ListNeighbours", Scope::Read),
     ("/p2psp.admin.v1.PeerService/WatchNeighbours", Scope::Read),

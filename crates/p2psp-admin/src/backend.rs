@@ -64,6 +64,19 @@ pub enum Refusal {
     Ended,
 }
 
+/// New limits of a team, each in its range; `None` leaves one as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitsChange {
+    /// Most members, 1 to [`TEAM_SIZE_MAX`](crate::limits::TEAM_SIZE_MAX).
+    pub team_size_max: Option<u16>,
+    /// Most copies of the stream beside the splitter's one.
+    pub own_copies_max: Option<u16>,
+    /// Most that the splitter sends, above 0.
+    pub uplink_bits_per_s: Option<u64>,
+    /// How long a member that the splitter itself expels gets no seat.
+    pub ban: Option<Duration>,
+}
+
 /// The process around a runtime.
 pub trait Process: Send + Sync + 'static {
     /// The settings in force as a settings file, without secrets.
@@ -98,6 +111,11 @@ pub trait SplitterBackend: fmt::Debug + Send + Sync + 'static {
     fn unban(&self, peer: PeerId) -> Answer<'_, ()>;
     /// The bans in force by ascending key, and how long they still hold.
     fn bans(&self) -> Answer<'_, Vec<(PeerId, Duration)>>;
+    /// Limits a member's weight, 0 to [`WEIGHT_LIMIT_MAX`](crate::limits::WEIGHT_LIMIT_MAX), or takes the limit away; gives the one
+    /// before.
+    fn set_weight_limit(&self, peer: PeerId, limit: Option<u32>) -> Answer<'_, Option<u32>>;
+    /// Changes the team's limits; gives those in force then.
+    fn update_limits(&self, change: LimitsChange) -> Answer<'_, v1::TeamLimits>;
 }
 
 /// A peer. Nothing here may wait.

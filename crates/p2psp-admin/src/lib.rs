@@ -18,7 +18,7 @@ mod server;
 mod service;
 
 pub use access::{NAME_BYTES_MAX, Scope, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TOKENS_MAX, TokenError};
-pub use backend::{Answer, PeerBackend, Process, Refusal, SplitterBackend, unix_ms};
+pub use backend::{Answer, LimitsChange, PeerBackend, Process, Refusal, SplitterBackend, unix_ms};
 pub use bind::{Bind, BindError, ParseBindError};
 pub use guard::{Guard, GuardError, GuardFiles, Renewed};
 pub use journal::{Journal, Record};

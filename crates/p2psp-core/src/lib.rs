@@ -39,7 +39,7 @@ pub use peer::{LeftReason, Peer, PeerConfig, PeerEvent, PeerStats, RelayPolicy, 
 pub use protect::SigningKey;
 pub use slots::SlotSet;
 pub use splitter::{
-    FairnessConfig, IngestError, MemberView, ParityPolicy, Protection, Splitter, SplitterConfig,
-    SplitterEvent, SplitterStats,
+    FairnessConfig, IngestError, Limits, MemberView, ParityPolicy, Protection, Splitter, SplitterConfig,
+    SplitterEvent, SplitterStats, UnknownPeer, WEIGHT_DEFAULT,
 };
 pub use time::Instant;

@@ -11,6 +11,7 @@ mod fairness;
 mod generation;
 mod give;
 mod inputs;
+mod limits;
 mod losses;
 mod members;
 mod own;
@@ -25,6 +26,8 @@ mod turns;
 pub use admin::MemberView;
 pub use config::{IngestError, ParityPolicy, Protection, SplitterConfig, SplitterEvent, SplitterStats};
 pub use fairness::FairnessConfig;
+pub use limits::{Limits, UnknownPeer};
+pub use members::WEIGHT_DEFAULT;
 
 use crate::{
     CloseCode, Instant, LinkId, Machine, Output, Timer, Wake, guard::Guard, machine::Input,
@@ -34,6 +37,7 @@ use bytes::Bytes;
 use court::Court;
 use fairness::Fairness;
 use generation::Generations;
+use limits::WeightLimits;
 use losses::Losses;
 use members::Members;
 use own::Own;
@@ -67,6 +71,7 @@ pub struct Splitter {
     /// Links that will be hung up unless something happens, by deadline.
     link_deadlines: BTreeSet<(Instant, LinkId)>,
     members: Members,
+    weight_limits: WeightLimits,
     schedule: Schedule,
     turns: Turns,
     roster: Roster,
@@ -117,6 +122,7 @@ impl Splitter {
             links: BTreeMap::new(),
             link_deadlines: BTreeSet::new(),
             members: Members::default(),
+            weight_limits: WeightLimits::default(),
             schedule: Schedule::default(),
             turns: Turns::new(config.turn_span),
             roster: Roster::new(config.epoch),

@@ -2,11 +2,14 @@
 //! by the machine; commands wait for it in a short queue, or are refused. Knows nothing of the API's transport.
 
 use crate::{config::Config, snapshot::Snapshot};
-use p2psp_admin::{Answer, Journal, Refusal, SplitterBackend, unix_ms, v1};
-use p2psp_core::{Instant, MemberView, Splitter, SplitterEvent};
+use p2psp_admin::{Answer, Journal, LimitsChange, Refusal, SplitterBackend, unix_ms, v1};
+use p2psp_core::{Instant, Limits, MemberView, Splitter, SplitterEvent};
 use p2psp_net::{CastError, Handle};
 use p2psp_wire::{DepartureReason, PeerId};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::sync::{oneshot, watch};
 
 /// A running splitter as the admin API sees it.
@@ -15,27 +18,65 @@ pub(crate) struct Backend {
     handle: Handle<Splitter>,
     stats: watch::Receiver<Snapshot>,
     peers: Arc<Journal<v1::Peer>>,
-    team_size_max: u16,
-    uplink_bits_per_s: u64,
+    limits: Arc<InForce>,
     started_unix_ms: u64,
+}
+
+/// The team's limits as they are now: written by the machine's task alone, right when they change.
+#[derive(Debug)]
+pub(crate) struct InForce(Mutex<v1::TeamLimits>);
+
+impl InForce {
+    /// Those that a splitter begins with.
+    pub(crate) fn of(config: &Config) -> Self {
+        let limits = Limits {
+            team_size_max: config.team_size_max,
+            own_copies_max: config.own_copies_max,
+            ban: config.fairness.ban,
+        };
+        Self(Mutex::new(told(limits, config.uplink_bits_per_s)))
+    }
+
+    fn now(&self) -> v1::TeamLimits {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the machine's limits.
+    fn change(&self, splitter: &mut Splitter, change: LimitsChange) -> v1::TeamLimits {
+        let before = splitter.limits();
+        splitter.set_limits(Limits {
+            team_size_max: change.team_size_max.unwrap_or(before.team_size_max),
+            own_copies_max: change.own_copies_max.unwrap_or(before.own_copies_max),
+            ban: change.ban.unwrap_or(before.ban),
+        });
+        if let Some(bits_per_s) = change.uplink_bits_per_s {
+            splitter.set_uplink(bits_per_s);
+        }
+        let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *limits = told(splitter.limits(), change.uplink_bits_per_s.unwrap_or(limits.uplink_bits_per_s));
+        *limits
+    }
+}
+
+/// Limits as the API has them.
+fn told(limits: Limits, uplink_bits_per_s: u64) -> v1::TeamLimits {
+    v1::TeamLimits {
+        team_size_max: limits.team_size_max.into(),
+        own_copies_max: limits.own_copies_max.into(),
+        uplink_bits_per_s,
+        ban_ms: u64::try_from(limits.ban.as_millis()).unwrap_or(u64::MAX),
+    }
 }
 
 impl Backend {
     pub(crate) fn new(
-        config: &Config,
         handle: Handle<Splitter>,
         stats: watch::Receiver<Snapshot>,
         peers: Arc<Journal<v1::Peer>>,
+        limits: Arc<InForce>,
         started_unix_ms: u64,
     ) -> Self {
-        Self {
-            handle,
-            stats,
-            peers,
-            team_size_max: config.team_size_max,
-            uplink_bits_per_s: config.uplink_bits_per_s,
-            started_unix_ms,
-        }
+        Self { handle, stats, peers, limits, started_unix_ms }
     }
 
     /// Runs a command on the machine, if there is room for it.
@@ -85,13 +126,10 @@ impl SplitterBackend for Backend {
     }
 
     fn team(&self) -> v1::Team {
+        let v1::TeamLimits { team_size_max, own_copies_max, uplink_bits_per_s, ban_ms } = self.limits.now();
         let stats = self.stats.borrow();
-        v1::Team {
-            channel: stats.channel.clone(),
-            team_size_max: self.team_size_max.into(),
-            uplink_bits_per_s: self.uplink_bits_per_s,
-            figures: figures(&*stats),
-        }
+        let (channel, figures) = (stats.channel.clone(), figures(&*stats));
+        v1::Team { channel, team_size_max, uplink_bits_per_s, figures, own_copies_max, ban_ms }
     }
 
     fn peers(&self) -> &Journal<v1::Peer> {
@@ -122,6 +160,28 @@ impl SplitterBackend for Backend {
 
     fn bans(&self) -> Answer<'_, Vec<(PeerId, Duration)>> {
         Box::pin(self.command(|splitter, now| splitter.bans(now)))
+    }
+
+    fn set_weight_limit(&self, peer: PeerId, limit: Option<u32>) -> Answer<'_, Option<u32>> {
+        Box::pin(async move {
+            let peers = Arc::clone(&self.peers);
+            let set = move |splitter: &mut Splitter, now| {
+                let before = splitter.set_weight_limit(now, peer, limit);
+                // Who watches is told before who asked is answered.
+                refresh(&peers, splitter.member_views(now));
+                before
+            };
+            let unknown = |_| {
+                let problem = if limit.is_some() { "has no seat in this team" } else { "has no limit" };
+                Refusal::NotFound(format!("{peer} {problem}"))
+            };
+            self.command(set).await?.map_err(unknown)
+        })
+    }
+
+    fn update_limits(&self, change: LimitsChange) -> Answer<'_, v1::TeamLimits> {
+        let limits = Arc::clone(&self.limits);
+        Box::pin(self.command(move |splitter, _| limits.change(splitter, change)))
     }
 }
 
@@ -168,6 +228,7 @@ pub(crate) fn refresh(peers: &Journal<v1::Peer>, views: Vec<MemberView>) {
                 member.set_state(state);
                 member.candidates = view.candidates.iter().map(ToString::to_string).collect();
                 member.weight = view.weight;
+                member.weight_limit = view.weight_limit;
                 member.blocked = view.blocked;
                 member.missing_ratio = view.missing_share;
             }
@@ -188,6 +249,7 @@ const fn name(reason: DepartureReason) -> &'static str {
 mod tests {
     use super::*;
     use crate::{config::Integrity, snapshot::IngestFigures};
+    use p2psp_core::SplitterConfig;
     use p2psp_wire::{ChannelId, Epoch, Slot};
 
     fn names(value: serde_json::Value) -> Vec<String> {
@@ -217,6 +279,35 @@ mod tests {
         assert_eq!((figures.joins_total, figures.net.unwrap().udp_bytes_out), (7, 9));
     }
 
+    /// The API's ranges are the machine's, and a change leaves what it does not name.
+    #[test]
+    fn limits_are_the_machines() {
+        assert_eq!(p2psp_admin::limits::WEIGHT_LIMIT_MAX, p2psp_core::WEIGHT_DEFAULT);
+        let config = Config::new(crate::Source::parse("testcard").unwrap(), p2psp_net::Identity::generate());
+        assert_eq!(
+            Config { team_size_max: p2psp_admin::limits::TEAM_SIZE_MAX, ..config.clone() }.check(),
+            Ok(())
+        );
+        let machine = SplitterConfig::new(ChannelId::new([1; 32]), Epoch(1), 0);
+        let mut splitter = Splitter::new(machine, Instant::ORIGIN);
+        let limits = InForce::of(&config);
+        let before = limits.now();
+        assert_eq!(
+            limits.change(&mut splitter, LimitsChange::default()),
+            before,
+            "their defaults are the same"
+        );
+        let change =
+            LimitsChange { team_size_max: Some(7), uplink_bits_per_s: Some(9), ..LimitsChange::default() };
+        let expected = v1::TeamLimits { team_size_max: 7, uplink_bits_per_s: 9, ..before };
+        assert_eq!((limits.change(&mut splitter, change), limits.now()), (expected, expected));
+        assert_eq!(splitter.limits().team_size_max, 7);
+        let change =
+            LimitsChange { own_copies_max: Some(0), ban: Some(Duration::ZERO), ..LimitsChange::default() };
+        let expected = v1::TeamLimits { own_copies_max: 0, ban_ms: 0, ..expected };
+        assert_eq!(limits.change(&mut splitter, change), expected);
+    }
+
     /// Members come and go by events; views change those that are there, and nobody else.
     #[test]
     fn members_follow_events_and_views() {
@@ -232,6 +323,7 @@ mod tests {
             silenced: false,
             blocked: true,
             weight: 16,
+            weight_limit: Some(64),
             missing_share: Some(0.25),
         };
         refresh(&peers, vec![view(peer, true)]);
@@ -243,6 +335,7 @@ mod tests {
         refresh(&peers, vec![view(peer, true)]);
         let member = peers.get(3).unwrap();
         assert_eq!((member.state(), member.weight, member.blocked), (v1::PeerState::Ready, 16, true));
+        assert_eq!(member.weight_limit, Some(64));
         assert_eq!(
             (member.candidates.as_slice(), member.missing_ratio),
             (&["192.0.2.1:1".to_owned()][..], Some(0.25))

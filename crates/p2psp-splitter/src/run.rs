@@ -1,7 +1,7 @@
 //! A running splitter: starts node and ingest door, watches over both, and takes them down in order.
 
 use crate::{
-    admin::{self, Backend},
+    admin::{self, Backend, InForce},
     config::{Config, Integrity, OnEnd},
     door::Door,
     epoch,
@@ -48,6 +48,8 @@ pub struct Running {
     changed: Arc<Notify>,
     /// Somebody looks at it; for nobody it is not renewed.
     is_watched: bool,
+    /// The team's limits as operators see and change them.
+    limits: Arc<InForce>,
     started_unix_ms: u64,
 }
 
@@ -101,6 +103,7 @@ impl Running {
                  is for laboratories"
             );
         }
+        let limits = Arc::new(InForce::of(&config));
         Ok(Self {
             config,
             link,
@@ -115,6 +118,7 @@ impl Running {
             peers,
             changed,
             is_watched: false,
+            limits,
             started_unix_ms,
         })
     }
@@ -154,7 +158,7 @@ impl Running {
     pub fn admin(&mut self) -> Arc<dyn SplitterBackend> {
         self.is_watched = true;
         let (handle, stats, peers) = (self.handle.clone(), self.stats.subscribe(), Arc::clone(&self.peers));
-        Arc::new(Backend::new(&self.config, handle, stats, peers, self.started_unix_ms))
+        Arc::new(Backend::new(handle, stats, peers, Arc::clone(&self.limits), self.started_unix_ms))
     }
 
     /// Runs until the source is over, or `stop` ends; then sends what is left of the stream and says goodbye, within the

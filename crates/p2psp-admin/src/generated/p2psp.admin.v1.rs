@@ -1396,7 +1396,7 @@ pub mod runtime_service_client {
                 .insert(GrpcMethod::new("p2psp.admin.v1.RuntimeService", "GetInfo"));
             self.inner.unary(req, path, codec).await
         }
-        /// Gives the settings in force, without secrets.
+        /// Gives the settings that the process runs with, without secrets. What UpdateLimits has changed since, GetTeam tells.
         pub async fn get_config(
             &mut self,
             request: impl tonic::IntoRequest<super::GetConfigRequest>,
@@ -1514,7 +1514,7 @@ pub mod runtime_service_server {
             &self,
             request: tonic::Request<super::GetInfoRequest>,
         ) -> std::result::Result<tonic::Response<super::GetInfoResponse>, tonic::Status>;
-        /// Gives the settings in force, without secrets.
+        /// Gives the settings that the process runs with, without secrets. What UpdateLimits has changed since, GetTeam tells.
         async fn get_config(
             &self,
             request: tonic::Request<super::GetConfigRequest>,
@@ -1941,7 +1941,7 @@ pub struct GetTeamResponse {
     #[prost(message, optional, tag = "1")]
     pub team: ::core::option::Option<Team>,
 }
-/// A team.
+/// A team, with the limits in force.
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Team {
@@ -1957,6 +1957,12 @@ pub struct Team {
     /// The team in numbers.
     #[prost(message, optional, tag = "4")]
     pub figures: ::core::option::Option<SplitterFigures>,
+    /// Most copies of the stream that the splitter sends beside its one, where the members' uplinks do not suffice.
+    #[prost(uint32, tag = "5")]
+    pub own_copies_max: u32,
+    /// How long a member that the splitter itself expels gets no seat.
+    #[prost(uint64, tag = "6")]
+    pub ban_ms: u64,
 }
 /// A member of the team, as its splitter sees it.
 #[derive(serde::Serialize)]
@@ -1981,7 +1987,7 @@ pub struct Peer {
     /// When it took its seat, milliseconds since 1970-01-01 UTC.
     #[prost(uint64, tag = "6")]
     pub joined_unix_ms: u64,
-    /// Its share of turns beside the other members'; 0 for one that only receives.
+    /// Its share of turns beside the other members'; 256 where nothing limits it, 0 for one that only receives.
     #[prost(uint32, tag = "7")]
     pub weight: u32,
     /// Its link takes no more at present. Not a change that watchers are told.
@@ -1991,6 +1997,9 @@ pub struct Peer {
     /// change that watchers are told.
     #[prost(double, optional, tag = "9")]
     pub missing_ratio: ::core::option::Option<f64>,
+    /// Most that `weight` may be, where an operator has said so.
+    #[prost(uint32, optional, tag = "10")]
+    pub weight_limit: ::core::option::Option<u32>,
 }
 /// Asks for members.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2177,6 +2186,72 @@ pub struct Ban {
     /// How long it still holds.
     #[prost(uint64, tag = "2")]
     pub remaining_ms: u64,
+}
+/// Limits a member's share of turns.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetPeerWeightLimitRequest {
+    /// Its public key.
+    #[prost(string, tag = "1")]
+    pub peer: ::prost::alloc::string::String,
+    /// Most that its weight may be: 0 to 256, which is what a member gets that nothing limits. With 128 it gets half as many turns as
+    /// such a one, with 0 it only receives. Not set: no limit.
+    #[prost(uint32, optional, tag = "2")]
+    pub limit: ::core::option::Option<u32>,
+    /// Any text of at most 64 bytes; the same one again gives the same answer again and does nothing;
+    /// INVALID_ARGUMENT when it comes again about something else. May be empty.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The limit is set.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetPeerWeightLimitResponse {
+    /// What it was before; not set when there was none.
+    #[prost(uint32, optional, tag = "1")]
+    pub previous: ::core::option::Option<u32>,
+}
+/// Changes limits; those that are not set stay as they are.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateLimitsRequest {
+    /// Most members, 1 to 511. Where more are there, they stay, and nobody joins until there are fewer.
+    #[prost(uint32, optional, tag = "1")]
+    pub team_size_max: ::core::option::Option<u32>,
+    /// Most copies of the stream that the splitter sends beside its one, where the members' uplinks do not suffice; at most 511.
+    #[prost(uint32, optional, tag = "2")]
+    pub own_copies_max: ::core::option::Option<u32>,
+    /// Most that the splitter sends, all links together: 1 to 1000000000000.
+    #[prost(uint64, optional, tag = "3")]
+    pub uplink_bits_per_s: ::core::option::Option<u64>,
+    /// How long a member that the splitter itself expels from now on gets no seat, at most a year.
+    #[prost(uint64, optional, tag = "4")]
+    pub ban_ms: ::core::option::Option<u64>,
+    /// Any text of at most 64 bytes; the same one again gives the same answer again and does nothing;
+    /// INVALID_ARGUMENT when it comes again about something else. May be empty.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The limits have changed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateLimitsResponse {
+    /// The limits in force now.
+    #[prost(message, optional, tag = "1")]
+    pub limits: ::core::option::Option<TeamLimits>,
+}
+/// Limits of a team.
+#[derive(serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TeamLimits {
+    /// Most members.
+    #[prost(uint32, tag = "1")]
+    pub team_size_max: u32,
+    /// Most copies of the stream that the splitter sends beside its one.
+    #[prost(uint32, tag = "2")]
+    pub own_copies_max: u32,
+    /// Most that the splitter sends.
+    #[prost(uint64, tag = "3")]
+    pub uplink_bits_per_s: u64,
+    /// How long a member that the splitter itself expels gets no seat.
+    #[prost(uint64, tag = "4")]
+    pub ban_ms: u64,
 }
 /// How a member takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -2526,6 +2601,64 @@ pub mod splitter_service_client {
                 .insert(GrpcMethod::new("p2psp.admin.v1.SplitterService", "ListBans"));
             self.inner.unary(req, path, codec).await
         }
+        /// Limits a member's share of turns, or takes the limit away. It holds for the key, also when the member comes back, and does not
+        /// outlive the process. NOT_FOUND when the key has no seat; a limit that it has can be taken away all the same.
+        pub async fn set_peer_weight_limit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetPeerWeightLimitRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetPeerWeightLimitResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/p2psp.admin.v1.SplitterService/SetPeerWeightLimit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "p2psp.admin.v1.SplitterService",
+                        "SetPeerWeightLimit",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes limits of the team until the process ends; what the request does not set stays as it is. Nobody loses a seat by it.
+        pub async fn update_limits(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateLimitsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateLimitsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/p2psp.admin.v1.SplitterService/UpdateLimits",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("p2psp.admin.v1.SplitterService", "UpdateLimits"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2606,6 +2739,23 @@ pub mod splitter_service_server {
             request: tonic::Request<super::ListBansRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListBansResponse>,
+            tonic::Status,
+        >;
+        /// Limits a member's share of turns, or takes the limit away. It holds for the key, also when the member comes back, and does not
+        /// outlive the process. NOT_FOUND when the key has no seat; a limit that it has can be taken away all the same.
+        async fn set_peer_weight_limit(
+            &self,
+            request: tonic::Request<super::SetPeerWeightLimitRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetPeerWeightLimitResponse>,
+            tonic::Status,
+        >;
+        /// Changes limits of the team until the process ends; what the request does not set stays as it is. Nobody loses a seat by it.
+        async fn update_limits(
+            &self,
+            request: tonic::Request<super::UpdateLimitsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateLimitsResponse>,
             tonic::Status,
         >;
     }
@@ -3077,6 +3227,100 @@ pub mod splitter_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListBansSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/p2psp.admin.v1.SplitterService/SetPeerWeightLimit" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetPeerWeightLimitSvc<T: SplitterService>(pub Arc<T>);
+                    impl<
+                        T: SplitterService,
+                    > tonic::server::UnaryService<super::SetPeerWeightLimitRequest>
+                    for SetPeerWeightLimitSvc<T> {
+                        type Response = super::SetPeerWeightLimitResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetPeerWeightLimitRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SplitterService>::set_peer_weight_limit(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetPeerWeightLimitSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/p2psp.admin.v1.SplitterService/UpdateLimits" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateLimitsSvc<T: SplitterService>(pub Arc<T>);
+                    impl<
+                        T: SplitterService,
+                    > tonic::server::UnaryService<super::UpdateLimitsRequest>
+                    for UpdateLimitsSvc<T> {
+                        type Response = super::UpdateLimitsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateLimitsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SplitterService>::update_limits(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateLimitsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -5,6 +5,7 @@ mod page;
 mod peer;
 mod runtime;
 mod splitter;
+mod steer;
 mod watch;
 
 pub(crate) use mutation::{AUDIT, Mutations};
@@ -23,6 +24,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 /// Limits of the admin API. What goes beyond is refused, never cut.
 pub mod limits {
+    use p2psp_wire::Slot;
     use std::time::Duration;
 
     /// Bytes of a request; one more is `OUT_OF_RANGE`.
@@ -43,6 +45,14 @@ pub mod limits {
     pub const BAN_DEFAULT: Duration = Duration::from_secs(600);
     /// Longest ban: a year.
     pub const BAN_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+    /// Highest limit of a member's weight: what a member gets that nothing limits.
+    pub const WEIGHT_LIMIT_MAX: u32 = 256;
+    /// Most members of a team: one slot is the splitter's own (R-TURN-5).
+    pub const TEAM_SIZE_MAX: u16 = Slot::SPLITTER.get();
+    /// Most copies that a splitter may be told to add: one for each member of the largest team.
+    pub const OWN_COPIES_MAX: u16 = TEAM_SIZE_MAX;
+    /// Most bits a second that a splitter may be told to send.
+    pub const UPLINK_BITS_PER_S_MAX: u64 = 1_000_000_000_000;
     /// How often a watcher hears something, if only that nothing has changed.
     pub const HEARTBEAT: Duration = Duration::from_secs(10);
     /// Connections of one address; more are closed at once.

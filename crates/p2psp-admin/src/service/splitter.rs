@@ -12,7 +12,8 @@ use crate::{
         Ban, BanPeerRequest, BanPeerResponse, ExpelPeerRequest, ExpelPeerResponse, GetChannelRequest,
         GetChannelResponse, GetPeerRequest, GetPeerResponse, GetTeamRequest, GetTeamResponse,
         ListBansRequest, ListBansResponse, ListPeersRequest, ListPeersResponse, Peer, PeerDeparture,
-        TeamSnapshot, UnbanPeerRequest, UnbanPeerResponse, WatchTeamRequest, WatchTeamResponse,
+        SetPeerWeightLimitRequest, SetPeerWeightLimitResponse, TeamSnapshot, UnbanPeerRequest,
+        UnbanPeerResponse, UpdateLimitsRequest, UpdateLimitsResponse, WatchTeamRequest, WatchTeamResponse,
         splitter_service_server::SplitterService, watch_team_response::Event,
     },
 };
@@ -148,6 +149,20 @@ impl SplitterService for SplitterCalls {
         let next_page_token = page::token(instance, last);
         Ok(Response::new(ListBansResponse { bans: bans.collect(), next_page_token }))
     }
+
+    async fn set_peer_weight_limit(
+        &self,
+        request: Request<SetPeerWeightLimitRequest>,
+    ) -> Result<Response<SetPeerWeightLimitResponse>, Status> {
+        self.limit_weight(request).await
+    }
+
+    async fn update_limits(
+        &self,
+        request: Request<UpdateLimitsRequest>,
+    ) -> Result<Response<UpdateLimitsResponse>, Status> {
+        self.change_limits(request).await
+    }
 }
 
 fn event(told: Told<Peer>) -> Option<Event> {
@@ -174,7 +189,7 @@ fn ban(ban_ms: Option<u64>) -> Result<Duration, Status> {
 type Clear = fn(&mut Peer);
 
 /// A member's fields and how each is left out.
-const FIELDS: [(&str, Clear); 9] = [
+const FIELDS: [(&str, Clear); 10] = [
     ("slot", |peer| peer.slot = 0),
     ("peer", |peer| peer.peer.clear()),
     ("state", |peer| peer.state = 0),
@@ -184,6 +199,7 @@ const FIELDS: [(&str, Clear); 9] = [
     ("weight", |peer| peer.weight = 0),
     ("blocked", |peer| peer.blocked = false),
     ("missing_ratio", |peer| peer.missing_ratio = None),
+    ("weight_limit", |peer| peer.weight_limit = None),
 ];
 
 /// Which fields of members are given.
@@ -229,6 +245,7 @@ mod tests {
             weight: 5,
             blocked: true,
             missing_ratio: Some(0.5),
+            weight_limit: Some(6),
         }
     }
 

@@ -7,4 +7,5 @@ mod hostile;
 mod plain;
 mod renewal;
 mod services;
+mod steer;
 mod team;

@@ -1,7 +1,7 @@
 //! A splitter whose team is a journal that the test writes, behind the real server.
 
 use p2psp_admin::{
-    Admin, Answer, Bind, Doors, Guard, Journal, Process, Refusal, Server, SplitterBackend,
+    Admin, Answer, Bind, Doors, Guard, Journal, LimitsChange, Process, Refusal, Server, SplitterBackend,
     client::{Connection, Credentials},
     v1,
 };
@@ -20,11 +20,18 @@ use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 /// Longest wait for what must happen.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
+/// The limits that a team begins with.
+pub(crate) const LIMITS: v1::TeamLimits =
+    v1::TeamLimits { team_size_max: 128, own_copies_max: 3, uplink_bits_per_s: 100_000_000, ban_ms: 600_000 };
+
 #[derive(Debug)]
 pub(crate) struct Team {
     pub(crate) peers: Journal<v1::Peer>,
     pub(crate) bans: Mutex<BTreeMap<PeerId, Duration>>,
     pub(crate) drains: AtomicU32,
+    pub(crate) limits: Mutex<v1::TeamLimits>,
+    /// Commands that changed a limit.
+    pub(crate) changes: AtomicU32,
     log_level: Mutex<String>,
 }
 
@@ -65,7 +72,10 @@ impl SplitterBackend for Team {
     fn team(&self) -> v1::Team {
         let team_peers = u32::try_from(self.peers.slots().len()).unwrap();
         let figures = v1::SplitterFigures { team_peers, ..v1::SplitterFigures::default() };
-        v1::Team { team_size_max: 128, figures: Some(figures), ..v1::Team::default() }
+        let v1::TeamLimits { team_size_max, own_copies_max, uplink_bits_per_s, ban_ms } =
+            *self.limits.lock().unwrap();
+        let channel = "c".to_owned();
+        v1::Team { channel, team_size_max, uplink_bits_per_s, figures: Some(figures), own_copies_max, ban_ms }
     }
 
     fn peers(&self) -> &Journal<v1::Peer> {
@@ -98,6 +108,29 @@ impl SplitterBackend for Team {
     fn bans(&self) -> Answer<'_, Vec<(PeerId, Duration)>> {
         let bans = self.bans.lock().unwrap().iter().map(|(peer, ban)| (*peer, *ban)).collect();
         Box::pin(async move { Ok(bans) })
+    }
+
+    fn set_weight_limit(&self, peer: PeerId, limit: Option<u32>) -> Answer<'_, Option<u32>> {
+        Box::pin(async move {
+            let slot = self.peers.slots().into_iter().find(|slot| peer_id(*slot) == peer);
+            let slot = slot.ok_or_else(|| Refusal::NotFound(format!("{peer} has no seat")))?;
+            self.changes.fetch_add(1, Ordering::Relaxed);
+            let mut before = None;
+            self.peers.update(slot, |peer| before = std::mem::replace(&mut peer.weight_limit, limit));
+            Ok(before)
+        })
+    }
+
+    fn update_limits(&self, change: LimitsChange) -> Answer<'_, v1::TeamLimits> {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        let mut limits = self.limits.lock().unwrap();
+        let LimitsChange { team_size_max, own_copies_max, uplink_bits_per_s, ban } = change;
+        limits.team_size_max = team_size_max.map_or(limits.team_size_max, u32::from);
+        limits.own_copies_max = own_copies_max.map_or(limits.own_copies_max, u32::from);
+        limits.uplink_bits_per_s = uplink_bits_per_s.unwrap_or(limits.uplink_bits_per_s);
+        limits.ban_ms = ban.map_or(limits.ban_ms, |ban| u64::try_from(ban.as_millis()).unwrap());
+        let limits = *limits;
+        Box::pin(async move { Ok(limits) })
     }
 }
 
@@ -148,6 +181,8 @@ impl Lab {
             peers: Journal::new(0xfeed),
             bans: Mutex::default(),
             drains: AtomicU32::new(0),
+            limits: Mutex::new(LIMITS),
+            changes: AtomicU32::new(0),
             log_level: Mutex::new("info".to_owned()),
         });
         for slot in 0..members {

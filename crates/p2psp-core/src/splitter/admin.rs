@@ -24,6 +24,8 @@ pub struct MemberView {
     pub blocked: bool,
     /// Share of turns; 0 for a member that only receives.
     pub weight: u32,
+    /// Most that it may be, where the operator has said so.
+    pub weight_limit: Option<u32>,
     /// Of the chunks due, which share did not come by themselves, as it last reported; `None` when nothing was reported lately.
     pub missing_share: Option<f64>,
 }
@@ -41,6 +43,7 @@ impl Splitter {
             silenced: member.silenced_until > now,
             blocked: member.blocked,
             weight: member.weight,
+            weight_limit: self.weight_limits.of(member.peer),
             missing_share: self.losses.share_of(now, slot),
         };
         self.members.iter().map(view).collect()

@@ -113,7 +113,8 @@ impl Splitter {
         let Some(state) = self.links.get(&link) else { return };
         let (peer, remote) = (state.peer, state.remote);
         let before = self.members.slot_of_peer(peer);
-        let others = self.members.len() - usize::from(before.is_some());
+        // Who has a seat keeps it, also where the team was made smaller meanwhile.
+        let others = if before.is_some() { 0 } else { self.members.len() };
         if let Some(refuse) = admission::refusal(&self.config, join, others, self.closing.is_some()) {
             return self.refuse(peer, link, refuse);
         }
@@ -123,7 +124,8 @@ impl Splitter {
             let refuse = Refuse { reason: RefuseReason::Banned, detail, retry_after_ms };
             return self.refuse(peer, link, refuse);
         }
-        if before.is_none() && self.lacks_uplink(join.eco) {
+        let weight_max = self.weight_limits.of(peer).unwrap_or(WEIGHT_DEFAULT);
+        if before.is_none() && self.lacks_uplink(join.eco || weight_max == 0) {
             return self.refuse(peer, link, admission::no_uplink());
         }
         // The same identity again: its old link is dead, or it lost track. The new one replaces it (R-JOIN-6).
@@ -139,7 +141,8 @@ impl Splitter {
             blocked: false,
             eco: join.eco,
             capacity: None,
-            weight: if join.eco { 0 } else { WEIGHT_DEFAULT },
+            weight: if join.eco { 0 } else { weight_max },
+            weight_max,
             due: 0,
             served: 0,
             eased_until: now,

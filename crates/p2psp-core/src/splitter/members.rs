@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 /// How long a freed seat stays empty where others are free: longer than any chunk lives.
 const SEAT_COOLING: Duration = Duration::from_secs(10);
 
-/// A member's weight unless measured otherwise.
-pub(super) const WEIGHT_DEFAULT: u32 = 256;
+/// A member's weight where nothing limits it, and the highest that there is.
+pub const WEIGHT_DEFAULT: u32 = 256;
 
 /// One seat's holder.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(super) struct Member {
     pub(super) capacity: Option<u64>,
     /// Share of turns; 0 for a member that only receives.
     pub(super) weight: u32,
+    /// Most that `weight` may be, by the operator's word.
+    pub(super) weight_max: u32,
     /// When its next turn is due, in the schedule's virtual time.
     pub(super) due: u64,
     /// Which of all turns was its last; among equals, who waited longest comes first.

@@ -101,6 +101,7 @@ mod tests {
             eco: weight == 0,
             capacity: None,
             weight,
+            weight_max: WEIGHT_DEFAULT,
             due: 0,
             served: 0,
             eased_until: Instant::ORIGIN,

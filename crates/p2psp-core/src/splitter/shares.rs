@@ -1,4 +1,4 @@
-//! Who carries how much of the stream (R-TURN-4 to R-TURN-6): water is filled into the members' uplinks, what does not fit the splitter
+//! Who carries how much of the stream (R-TURN-4 to R-TURN-7): water is filled into the members' uplinks, what does not fit the splitter
 //! sends itself, within its owner's limit, and what does not fit even there is the answer to who wants to join. Arithmetic alone;
 //! knows no link and no turn.
 
@@ -26,10 +26,34 @@ pub(super) struct Demand {
     pub(super) own_copies_max: f64,
 }
 
+/// What a member may carry.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Room {
+    /// How much it can, in stream bits a second; infinite where it has told nothing.
+    pub(super) usable: f64,
+    /// Its part of what a member without a limit gets, at most: above 0, up to 1 (R-TURN-7).
+    pub(super) part: f64,
+}
+
+impl Room {
+    /// Of a member that carries nothing.
+    const NONE: Self = Self { usable: 0.0, part: 1.0 };
+
+    /// The level at which it is full.
+    fn full_at(self) -> f64 {
+        self.usable / self.part
+    }
+
+    /// What it carries at a level.
+    fn share(self, level: f64) -> f64 {
+        self.usable.min(self.part * level)
+    }
+}
+
 /// Who carries it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Balance {
-    /// No member's share is above this; in stream bits a second. Infinite where nobody has a limit.
+    /// The share of a member that nothing limits; no member's is above it. In stream bits a second.
     pub(super) level: f64,
     /// The splitter's own share, likewise.
     pub(super) own: f64,
@@ -45,20 +69,33 @@ impl Demand {
         if copies == 0.0 { f64::INFINITY } else { FILL * capacity / copies }
     }
 
-    /// Fills the members' uplinks evenly. `usable` is what each can take; infinite where it has told nothing.
-    pub(super) fn balance(&self, mut usable: Vec<f64>) -> Balance {
-        usable.sort_unstable_by(f64::total_cmp);
+    /// What a member may carry of it.
+    fn room(&self, member: &Member) -> Room {
+        if member.eco || member.weight_max == 0 {
+            return Room::NONE;
+        }
+        Room {
+            usable: member.capacity.map_or(f64::INFINITY, |capacity| self.usable(capacity)),
+            part: f64::from(member.weight_max) / f64::from(WEIGHT_DEFAULT),
+        }
+    }
+
+    /// Fills the members' uplinks evenly, each to its part of the level.
+    pub(super) fn balance(&self, mut rooms: Vec<Room>) -> Balance {
+        rooms.sort_unstable_by(|a, b| a.full_at().total_cmp(&b.full_at()));
         let mut rest = self.bits_per_s;
-        for (place, room) in usable.iter().enumerate() {
-            #[expect(clippy::cast_precision_loss, reason = "at most the size of a team")]
-            let level = rest / (usable.len() - place) as f64;
-            if *room >= level {
+        // Parts are whole numbers of 256ths: their sum is exact.
+        let mut parts: f64 = rooms.iter().map(|room| room.part).sum();
+        for room in &rooms {
+            let level = rest / parts;
+            if room.full_at() >= level {
                 return Balance { level, own: 0.0, lacking: 0.0 };
             }
-            rest -= room;
+            rest -= room.usable;
+            parts -= room.part;
         }
         let own = rest.min(self.own_max());
-        Balance { level: usable.last().copied().unwrap_or(0.0), own, lacking: rest - own }
+        Balance { level: rooms.last().map_or(0.0, |room| room.full_at()), own, lacking: rest - own }
     }
 
     /// The splitter sends a chunk of its own to every member, one of another to one: `members - 1` more copies.
@@ -137,38 +174,39 @@ impl Splitter {
         if demand.bits_per_s <= 0.0 {
             return;
         }
-        let usable = |splitter: &Self, member: &Member| {
+        let room = |splitter: &Self, member: &Member| {
             let fits = splitter.turn_chunks_max(member.capacity) > 0;
-            if member.eco || !fits {
-                0.0
-            } else {
-                member.capacity.map_or(f64::INFINITY, |c| demand.usable(c))
-            }
+            if fits { demand.room(member) } else { Room::NONE }
         };
-        let owners: Vec<(Slot, f64)> = self
+        let owners: Vec<(Slot, Room)> = self
             .members
             .iter()
             .filter(|(_, member)| member.ready)
-            .map(|(slot, member)| (slot, usable(self, member)))
+            .map(|(slot, member)| (slot, room(self, member)))
             .collect();
-        let balance = demand.balance(owners.iter().map(|(_, usable)| *usable).collect());
+        let balance = demand.balance(owners.iter().map(|(_, room)| *room).collect());
         // What nobody can carry is laid on all in proportion, and alike where none can carry anything: late is better than never.
         let is_hopeless = balance.level <= 0.0 && balance.own <= 0.0;
         let level = if balance.level > 0.0 { balance.level } else { balance.own };
-        for (slot, usable) in owners {
-            let weight = if is_hopeless { WEIGHT_DEFAULT } else { weight(usable.min(level), level) };
-            if let Some(member) = self.members.get_mut(slot) {
-                if weight < member.weight / 5 * 4 {
-                    member.eased_until = now + EASED;
-                }
-                self.schedule.reweigh(member, if member.eco { 0 } else { weight });
-            }
+        for (slot, room) in owners {
+            let weight = if is_hopeless { WEIGHT_DEFAULT } else { weight(room.share(level), level) };
+            self.reweigh(now, slot, weight);
         }
         self.schedule.reweigh_own(weight(balance.own, level));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a thousand")]
         let per_mille = |bits: f64| (bits / demand.bits_per_s * 1000.0).round() as u16;
         self.stats.own_share_per_mille = per_mille(balance.own);
         self.stats.lacking_per_mille = per_mille(balance.lacking);
+    }
+
+    /// Gives a member this weight, or as much of it as it may have.
+    pub(super) fn reweigh(&mut self, now: Instant, slot: Slot, weight: u32) {
+        let Some(member) = self.members.get_mut(slot) else { return };
+        let weight = weight.min(member.weight_max);
+        if weight < member.weight / 5 * 4 {
+            member.eased_until = now + EASED;
+        }
+        self.schedule.reweigh(member, if member.eco { 0 } else { weight });
     }
 
     /// Whether the uplinks that are known cannot carry one member more. Who is to relay is taken to bring what the others have on
@@ -178,14 +216,11 @@ impl Splitter {
             return false;
         }
         let demand = self.demand(self.members.len() + 1);
-        let usable = |member: &Member| {
-            if member.eco { 0.0 } else { member.capacity.map_or(f64::INFINITY, |c| demand.usable(c)) }
-        };
-        let mut usable: Vec<f64> = self.members.iter().map(|(_, member)| usable(member)).collect();
+        let mut rooms: Vec<Room> = self.members.iter().map(|(_, member)| demand.room(member)).collect();
         #[expect(clippy::cast_precision_loss, reason = "at most the size of a team")]
-        let mean = usable.iter().sum::<f64>() / usable.len() as f64;
-        usable.push(if is_eco { 0.0 } else { mean });
-        demand.balance(usable).lacking > 0.0
+        let mean = rooms.iter().map(|room| room.usable).sum::<f64>() / rooms.len() as f64;
+        rooms.push(if is_eco { Room::NONE } else { Room { usable: mean, part: 1.0 } });
+        demand.balance(rooms).lacking > 0.0
     }
 }
 
@@ -197,12 +232,16 @@ mod tests {
         Demand { bits_per_s: 1000.0, members, own_copies_max: 3.0 }
     }
 
+    fn free(usable: &[f64]) -> Vec<Room> {
+        usable.iter().map(|usable| Room { usable: *usable, part: 1.0 }).collect()
+    }
+
     /// Who has room shares evenly what the others cannot take; nobody known to be short of uplink changes nothing.
     #[test]
     fn water_finds_its_level() {
-        let even = demand(4).balance(vec![f64::INFINITY; 4]);
+        let even = demand(4).balance(free(&[f64::INFINITY; 4]));
         assert_eq!(even, Balance { level: 250.0, own: 0.0, lacking: 0.0 });
-        let uneven = demand(4).balance(vec![100.0, f64::INFINITY, 50.0, f64::INFINITY]);
+        let uneven = demand(4).balance(free(&[100.0, f64::INFINITY, 50.0, f64::INFINITY]));
         assert_eq!(uneven, Balance { level: 425.0, own: 0.0, lacking: 0.0 });
         let weights: Vec<u32> =
             [100.0, 50.0, 425.0].iter().map(|share| weight(*share, uneven.level)).collect();
@@ -212,12 +251,30 @@ mod tests {
     /// Theory 2.2: the splitter takes what is left, `w_0 = 1 - sum w_i`, up to its owner's limit; the rest is lacking.
     #[test]
     fn the_splitter_fills_the_rest() {
-        let filled = demand(4).balance(vec![200.0, 100.0, 0.0, 300.0]);
+        let filled = demand(4).balance(free(&[200.0, 100.0, 0.0, 300.0]));
         assert_eq!(filled, Balance { level: 300.0, own: 400.0, lacking: 0.0 });
         // Sixteen members: three copies are a fifth of the stream.
-        let short = demand(16).balance(vec![40.0; 16]);
+        let short = demand(16).balance(free(&[40.0; 16]));
         assert_eq!(short, Balance { level: 40.0, own: 200.0, lacking: 160.0 });
-        let alone = demand(1).balance(vec![0.0]);
+        let alone = demand(1).balance(free(&[0.0]));
         assert_eq!(alone, Balance { level: 0.0, own: 1000.0, lacking: 0.0 }, "an eco member alone");
+    }
+
+    /// R-TURN-7: a part of what the others get, less where the uplink is short of that, and never more than the others can carry.
+    #[test]
+    fn limits_are_parts_of_the_level() {
+        let half = Room { usable: f64::INFINITY, part: 0.5 };
+        let mut rooms = free(&[f64::INFINITY; 2]);
+        rooms.push(half);
+        let balance = demand(3).balance(rooms);
+        assert_eq!(balance, Balance { level: 400.0, own: 0.0, lacking: 0.0 });
+        assert_eq!((weight(half.share(400.0), 400.0), half.share(400.0)), (128, 200.0));
+
+        // What it leaves does not overflow the others: 150 are short of 300, 60 of its half.
+        let mut rooms = free(&[150.0, f64::INFINITY]);
+        rooms.push(Room { usable: 60.0, part: 0.5 });
+        assert_eq!(demand(3).balance(rooms), Balance { level: 790.0, own: 0.0, lacking: 0.0 });
+        let quarters = vec![Room { usable: f64::INFINITY, part: 0.25 }; 4];
+        assert_eq!(demand(4).balance(quarters), Balance { level: 1000.0, own: 0.0, lacking: 0.0 });
     }
 }
