@@ -10,7 +10,7 @@ mod splitter;
 mod top;
 
 pub(crate) use connection::ConnectionArgs;
-pub(crate) use ctl::{Action, CtlArgs, Output, Watched, What};
+pub(crate) use ctl::{Action, CtlArgs, LimitsArgs, Output, Watched, WeightLimit, What};
 pub(crate) use demo::DemoArgs;
 pub(crate) use peer::PeerArgs;
 pub(crate) use splitter::SplitterArgs;

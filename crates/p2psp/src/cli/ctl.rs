@@ -1,8 +1,9 @@
 //! Flags of `p2psp ctl`: asking and steering a running process.
 
 use super::ConnectionArgs;
-use crate::units::Span;
+use crate::units::{BitRate, Span};
 use clap::{Args, Subcommand, ValueEnum};
+use std::{fmt, num::ParseIntError, str::FromStr};
 
 /// Whom to ask, what, and how to show the answer.
 #[derive(Args, Clone, Debug)]
@@ -84,6 +85,18 @@ pub(crate) enum Action {
         #[arg(value_name = "PEER")]
         peer: String,
     },
+    /// Let a member carry less of the stream: the limit holds whenever it comes back, until the splitter ends
+    WeightLimit {
+        /// Its key, or enough of the key's beginning
+        #[arg(value_name = "PEER")]
+        peer: String,
+        /// Most that its weight may be, 0 to 256, or none: with 128 it gets half as many turns as a member that nothing limits,
+        /// with 0 it only receives
+        #[arg(value_name = "LIMIT")]
+        limit: WeightLimit,
+    },
+    /// Show the team's limits, or change those that are given until the splitter ends
+    Limits(LimitsArgs),
     /// Ask the process to leave politely, as SIGTERM does
     Drain,
     /// Show what the log shows, or change that until the process ends
@@ -92,6 +105,44 @@ pub(crate) enum Action {
         #[arg(value_name = "FILTER")]
         filter: Option<String>,
     },
+}
+
+/// New limits of a team.
+#[derive(Args, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LimitsArgs {
+    /// Most peers in the team, at most 511; where more are there, they stay, and nobody joins until there are fewer
+    #[arg(long, value_name = "PEERS")]
+    pub(crate) team_size: Option<u32>,
+    /// Most copies of the stream that the splitter sends beside its one, where the peers' uplinks do not suffice
+    #[arg(long, value_name = "COPIES")]
+    pub(crate) own_copies: Option<u32>,
+    /// Most that the splitter sends, all links together
+    #[arg(long, value_name = "BITRATE")]
+    pub(crate) uplink: Option<BitRate>,
+    /// How long a peer that the splitter itself expels gets no seat
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) ban: Option<Span>,
+}
+
+/// A member's weight limit: a number, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WeightLimit(pub(crate) Option<u32>);
+
+impl FromStr for WeightLimit {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|limit| Self(Some(limit))) }
+    }
+}
+
+impl fmt::Display for WeightLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(limit) => limit.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
 }
 
 /// What can be shown.
@@ -105,6 +156,8 @@ pub(crate) enum What {
     Channel,
     /// A splitter: its team in numbers
     Team,
+    /// A splitter: its team's limits
+    Limits,
     /// A splitter: the members
     Peers,
     /// A splitter: who gets no seat
@@ -130,6 +183,8 @@ impl CtlArgs {
   p2psp ctl get peers -w                     its members, and who comes and goes
   p2psp ctl describe jz4qk                   one of them, by the beginning of its key
   p2psp ctl expel jz4qk --ban 1h
+  p2psp ctl weight-limit jz4qk 64            a quarter of what others carry; none lifts it
+  p2psp ctl limits --team-size 200 --uplink 20M
   p2psp ctl --admin unix:/run/p2psp/peer.sock get status -o json
   p2psp ctl log-level info,p2psp_core=debug
 

@@ -2,6 +2,7 @@
 //! answer's look is `show`'s, changes are `watch`'s.
 
 mod show;
+mod steer;
 mod watch;
 mod yaml;
 
@@ -89,6 +90,8 @@ pub(crate) async fn run(args: CtlArgs) -> Result<(), Failure> {
         Action::Expel { peer, ban } => ctl.expel(&peer, ban).await,
         Action::Ban { peer, span } => ctl.ban(&peer, span).await,
         Action::Unban { peer } => ctl.unban(&peer).await,
+        Action::WeightLimit { peer, limit } => ctl.weight_limit(&peer, limit).await,
+        Action::Limits(limits) => ctl.limits(&limits).await,
         Action::Drain => {
             let request = v1::DrainRequest { request_id: String::new() };
             ctl.ask(ctl.connection.runtime().drain(request)).await?;
@@ -153,6 +156,7 @@ impl Ctl {
                 let team = self.ask(splitter.get_team(v1::GetTeamRequest {})).await?.team;
                 self.screen.object("team", &team.unwrap_or_default());
             }
+            What::Limits => self.get_limits().await?,
             What::Peers => {
                 let peers = self.peers().await?;
                 self.screen.list("peers", &peers);

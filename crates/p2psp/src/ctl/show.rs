@@ -23,9 +23,9 @@ pub(super) trait Columns: Serialize {
 
 impl Columns for v1::Peer {
     const HEADS: &'static [&'static str] =
-        &["SLOT", "PEER", "STATE", "REMOTE", "MISSING", "AGE", "WEIGHT", "BLOCKED", "CANDIDATES"];
+        &["SLOT", "PEER", "STATE", "REMOTE", "MISSING", "AGE", "WEIGHT", "LIMIT", "BLOCKED", "CANDIDATES"];
     const NARROW: usize = 6;
-    const WIDTHS: &'static [usize] = &[4, KEY_CHARACTERS, 8, 21, 7, 6, 6, 7, 0];
+    const WIDTHS: &'static [usize] = &[4, KEY_CHARACTERS, 8, 21, 7, 6, 6, 5, 7, 0];
 
     fn cells(&self, wide: bool) -> Vec<String> {
         let missing =
@@ -38,6 +38,7 @@ impl Columns for v1::Peer {
             missing,
             age(self.joined_unix_ms),
             self.weight.to_string(),
+            self.weight_limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string()),
             self.blocked.to_string(),
             self.candidates.join(","),
         ]

@@ -116,6 +116,13 @@ fn team_facts(end: &End) -> Vec<Pair> {
     ]
 }
 
+fn weight(record: &v1::Peer) -> String {
+    match record.weight_limit {
+        Some(limit) => format!("{} of {limit} allowed", record.weight),
+        None => record.weight.to_string(),
+    }
+}
+
 fn peer_facts(state: &State, peer: &str) -> Vec<Pair> {
     let mut facts = vec![("peer", peer.to_owned())];
     if let Some(member) = state.member(peer) {
@@ -125,7 +132,7 @@ fn peer_facts(state: &State, peer: &str) -> Vec<Pair> {
             ("state", record.state().name().to_owned()),
             ("remote", record.remote.clone()),
             ("missing", record.missing_ratio.map_or_else(|| "-".to_owned(), share)),
-            ("weight", record.weight.to_string()),
+            ("weight", weight(record)),
             ("joined", age(state, record.joined_unix_ms)),
         ]);
     } else if let Some(record) = state.neighbour(peer) {
