@@ -33,8 +33,10 @@ const PACKAGES: [Package; 2] = [
 ];
 
 /// Messages of the admin API that tools print: those without a `oneof` or a field mask.
-const PRINTED: [&str; 14] = [
+const PRINTED: [&str; 16] = [
     "Ban",
+    "BufferMap",
+    "BufferRun",
     "Channel",
     "DelayBucketFigures",
     "Info",
@@ -93,9 +95,12 @@ fn generate(root: &Path, package: &Package) -> Result<Vec<Generated>, Box<dyn Er
                 builder = builder.type_attribute(path, "#[derive(serde::Deserialize)]\n#[serde(default)]");
             }
         }
-        for (field, name) in
-            [("Info.role", "role"), ("Info.state", "runtime_state"), ("Peer.state", "peer_state")]
-        {
+        for (field, name) in [
+            ("BufferRun.state", "chunk_state"),
+            ("Info.role", "role"),
+            ("Info.state", "runtime_state"),
+            ("Peer.state", "peer_state"),
+        ] {
             let attribute = format!("#[serde(serialize_with = \"crate::names::{name}\")]");
             builder = builder.field_attribute(format!(".{}.{field}", package.name), attribute);
         }

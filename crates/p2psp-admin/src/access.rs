@@ -143,7 +143,7 @@ const OPEN: [&str; 5] =
     ["/", "/livez", "/readyz", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"];
 
 /// Everything else that is there.
-const CALLS: [(&str, Scope); 23] = [
+const CALLS: [(&str, Scope); 24] = [
     ("/metrics", Scope::Read),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Scope::Read),
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Scope::Read),
@@ -166,6 +166,7 @@ const CALLS: [(&str, Scope); 23] = [
     ("/p2psp.admin.v1.PeerService/GetStatus", Scope::Read),
     ("/p2psp.admin.v1.PeerService/ListNeighbours", Scope::Read),
     ("/p2psp.admin.v1.PeerService/WatchNeighbours", Scope::Read),
+    ("/p2psp.admin.v1.PeerService/GetBufferMap", Scope::Read),
     ("/p2psp.admin.v1.PeerService/Leave", Scope::Admin),
 ];
 

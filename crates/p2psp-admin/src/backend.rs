@@ -118,7 +118,7 @@ pub trait SplitterBackend: fmt::Debug + Send + Sync + 'static {
     fn update_limits(&self, change: LimitsChange) -> Answer<'_, v1::TeamLimits>;
 }
 
-/// A peer. Nothing here may wait.
+/// A peer. Nothing here but the answer may wait.
 pub trait PeerBackend: fmt::Debug + Send + Sync + 'static {
     /// The process, without what belongs to the process around it.
     fn info(&self) -> v1::Info;
@@ -126,4 +126,6 @@ pub trait PeerBackend: fmt::Debug + Send + Sync + 'static {
     fn status(&self) -> v1::PeerStatus;
     /// The teammates by slot.
     fn neighbours(&self) -> &Journal<v1::Neighbour>;
+    /// The chunks around the play-out now; `None` without a seat.
+    fn buffer(&self) -> Answer<'_, Option<v1::BufferMap>>;
 }

@@ -35,7 +35,10 @@ pub use machine::{
     CloseCode, Input, LinkDown, LinkId, Links, Machine, Output, SendReport, Timer, Train, Wake, drain,
 };
 pub use pacer::Pacer;
-pub use peer::{LeftReason, Peer, PeerConfig, PeerEvent, PeerStats, RelayPolicy, TeammateView};
+pub use peer::{
+    BUFFER_BEHIND_MAX, BUFFER_CHUNKS_MAX, BufferView, ChunkState, LeftReason, Peer, PeerConfig, PeerEvent,
+    PeerStats, RelayPolicy, TeammateView,
+};
 pub use protect::SigningKey;
 pub use slots::SlotSet;
 pub use splitter::{

@@ -6,6 +6,7 @@
 
 mod admin;
 mod belief;
+mod buffer;
 mod config;
 mod echo;
 mod edge;
@@ -25,6 +26,7 @@ mod watch;
 mod witness;
 
 pub use admin::TeammateView;
+pub use buffer::{BUFFER_BEHIND_MAX, BUFFER_CHUNKS_MAX, BufferView, ChunkState};
 pub use config::{LeftReason, PeerConfig, PeerEvent, PeerStats, RelayPolicy};
 
 use crate::{

@@ -1,15 +1,17 @@
-//! What a peer shows to operators. Everything is answered from the statistics and from the journal of teammates, never by the machine.
-//! Knows nothing of the API's transport.
+//! What a peer shows to operators. All but the buffer, which is of a moment, is answered from the statistics and from the journal of
+//! teammates, never by the machine. Knows nothing of the API's transport.
 
 use crate::snapshot::{Snapshot, State};
-use p2psp_admin::{Journal, PeerBackend, unix_ms, v1};
-use p2psp_core::{PeerEvent, TeammateView};
+use p2psp_admin::{Answer, Journal, PeerBackend, Refusal, unix_ms, v1};
+use p2psp_core::{BufferView, ChunkState, Peer, PeerEvent, TeammateView};
+use p2psp_net::{CastError, Handle};
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// A running peer as the admin API sees it.
 #[derive(Debug)]
 pub(crate) struct Backend {
+    pub(crate) handle: Handle<Peer>,
     pub(crate) stats: watch::Receiver<Snapshot>,
     pub(crate) neighbours: Arc<Journal<v1::Neighbour>>,
     /// The player page's address, if players are served.
@@ -19,20 +21,7 @@ pub(crate) struct Backend {
 
 impl PeerBackend for Backend {
     fn info(&self) -> v1::Info {
-        let stats = self.stats.borrow();
-        let (started, listen) = (self.started_unix_ms, stats.listen);
-        let mut info = v1::Info::of(v1::Role::Peer, started, stats.version, &stats.channel, listen);
-        info.set_state(match stats.state {
-            State::Joining => v1::RuntimeState::Starting,
-            State::Member => v1::RuntimeState::Ready,
-            State::Left => v1::RuntimeState::Draining,
-        });
-        info.reason = match stats.state {
-            State::Joining => stats.trouble.clone().unwrap_or_else(|| "looking for a seat".to_owned()),
-            State::Member => String::new(),
-            State::Left => "out of the team".to_owned(),
-        };
-        info
+        info(&self.stats.borrow(), self.started_unix_ms)
     }
 
     fn status(&self) -> v1::PeerStatus {
@@ -57,6 +46,59 @@ impl PeerBackend for Backend {
 
     fn neighbours(&self) -> &Journal<v1::Neighbour> {
         &self.neighbours
+    }
+
+    fn buffer(&self) -> Answer<'_, Option<v1::BufferMap>> {
+        let (answer, answered) = oneshot::channel();
+        let look = move |peer: &mut Peer, _| {
+            // An error says that the caller was dropped meanwhile.
+            answer.send(peer.buffer()).ok();
+        };
+        let asked = self.handle.try_cast(look).map_err(|error| match error {
+            CastError::Full => Refusal::Busy,
+            CastError::Gone => Refusal::Ended,
+        });
+        Box::pin(async move {
+            asked?;
+            let view = answered.await.map_err(|_| Refusal::Ended)?;
+            Ok(view.map(|view| map(&view)))
+        })
+    }
+}
+
+fn info(stats: &Snapshot, started_unix_ms: u64) -> v1::Info {
+    let mut info = v1::Info::of(v1::Role::Peer, started_unix_ms, stats.version, &stats.channel, stats.listen);
+    info.set_state(match stats.state {
+        State::Joining => v1::RuntimeState::Starting,
+        State::Member => v1::RuntimeState::Ready,
+        State::Left => v1::RuntimeState::Draining,
+    });
+    info.reason = match stats.state {
+        State::Joining => stats.trouble.clone().unwrap_or_else(|| "looking for a seat".to_owned()),
+        State::Member => String::new(),
+        State::Left => "out of the team".to_owned(),
+    };
+    info
+}
+
+/// A view of the buffer as the API has it.
+fn map(view: &BufferView) -> v1::BufferMap {
+    let run = |(state, chunks): &(ChunkState, u64)| {
+        let state = match state {
+            ChunkState::Held => v1::ChunkState::Held,
+            ChunkState::Unproved => v1::ChunkState::Unproved,
+            ChunkState::Asked => v1::ChunkState::Asked,
+            ChunkState::Missing => v1::ChunkState::Missing,
+            ChunkState::Lost => v1::ChunkState::Lost,
+        };
+        v1::BufferRun { state: state.into(), chunks: *chunks }
+    };
+    v1::BufferMap {
+        first_number: view.first.get(),
+        play_number: view.play.get(),
+        end_number: view.end.get(),
+        buffer_ms: u64::try_from(view.ahead.as_millis()).unwrap_or(u64::MAX),
+        runs: view.runs.iter().map(run).collect(),
     }
 }
 
@@ -161,18 +203,41 @@ mod tests {
 
     #[test]
     fn a_peer_is_ready_with_a_seat() {
-        let info = |state, trouble: Option<&str>| {
+        let told = |state, trouble: Option<&str>| {
             let snapshot = Snapshot { state, trouble: trouble.map(str::to_owned), ..snapshot() };
-            let (_, stats) = watch::channel(snapshot);
-            let neighbours = Arc::new(Journal::new(1));
-            let info = Backend { stats, neighbours, player: None, started_unix_ms: 0 }.info();
+            let info = info(&snapshot, 0);
             (info.state(), info.reason)
         };
         assert_eq!(
-            info(State::Joining, Some("no answer")),
+            told(State::Joining, Some("no answer")),
             (v1::RuntimeState::Starting, "no answer".to_owned())
         );
-        assert_eq!(info(State::Member, None), (v1::RuntimeState::Ready, String::new()));
-        assert_eq!(info(State::Left, None).0, v1::RuntimeState::Draining);
+        assert_eq!(told(State::Member, None), (v1::RuntimeState::Ready, String::new()));
+        assert_eq!(told(State::Left, None).0, v1::RuntimeState::Draining);
+    }
+
+    /// The map says what the view says, in the API's words.
+    #[test]
+    fn buffers_are_mapped() {
+        let number = |n| p2psp_wire::ChunkNumber::new(n).unwrap();
+        let states = [
+            ChunkState::Held,
+            ChunkState::Lost,
+            ChunkState::Unproved,
+            ChunkState::Asked,
+            ChunkState::Missing,
+        ];
+        let view = BufferView {
+            first: number(10),
+            play: number(20),
+            end: number(25),
+            ahead: std::time::Duration::from_micros(1_999),
+            runs: states.into_iter().zip(1..).collect(),
+        };
+        let map = map(&view);
+        let numbers = (map.first_number, map.play_number, map.end_number, map.buffer_ms);
+        assert_eq!(numbers, (10, 20, 25, 1));
+        let runs: Vec<_> = map.runs.iter().map(|run| (run.state().name(), run.chunks)).collect();
+        assert_eq!(runs, [("held", 1), ("lost", 2), ("unproved", 3), ("asked", 4), ("missing", 5)]);
     }
 }

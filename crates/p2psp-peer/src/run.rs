@@ -173,6 +173,7 @@ impl Running {
     pub fn admin(&mut self) -> Arc<dyn PeerBackend> {
         self.is_watched = true;
         Arc::new(Backend {
+            handle: self.handle.clone(),
             stats: self.stats.subscribe(),
             neighbours: Arc::clone(&self.neighbours),
             player: self.player_url().map(str::to_owned),

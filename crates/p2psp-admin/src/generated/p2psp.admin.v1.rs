@@ -597,6 +597,93 @@ pub struct LeaveRequest {
 /// The peer is leaving.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LeaveResponse {}
+/// Asks for the chunks around the play-out.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetBufferMapRequest {}
+/// The chunks around the play-out.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetBufferMapResponse {
+    /// The map; not set without a seat.
+    #[prost(message, optional, tag = "1")]
+    pub map: ::core::option::Option<BufferMap>,
+}
+/// The chunks around the play-out.
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BufferMap {
+    /// The first chunk of the map: where this peer began, or at most 1024 behind the play-out.
+    #[prost(uint64, tag = "1")]
+    pub first_number: u64,
+    /// The next chunk to play.
+    #[prost(uint64, tag = "2")]
+    pub play_number: u64,
+    /// One past the newest chunk that is here, or that is known to have been sent.
+    #[prost(uint64, tag = "3")]
+    pub end_number: u64,
+    /// How far the newest chunk that is held is ahead of the play-out.
+    #[prost(uint64, tag = "4")]
+    pub buffer_ms: u64,
+    /// From the first chunk on, those that are alike and follow each other: 8192 chunks at most.
+    #[prost(message, repeated, tag = "5")]
+    pub runs: ::prost::alloc::vec::Vec<BufferRun>,
+}
+/// Chunks in a row that are alike.
+#[derive(serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BufferRun {
+    /// How they are.
+    #[prost(enumeration = "ChunkState", tag = "1")]
+    #[serde(serialize_with = "crate::names::chunk_state")]
+    pub state: i32,
+    /// How many they are.
+    #[prost(uint64, tag = "2")]
+    pub chunks: u64,
+}
+/// How a chunk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ChunkState {
+    /// Not told.
+    Unspecified = 0,
+    /// It is here; behind the play-out, it was.
+    Held = 1,
+    /// It is here, and waits for the manifest that lists it.
+    Unproved = 2,
+    /// It has not come, and others were asked for it.
+    Asked = 3,
+    /// It has not come. Of the newest ones that is no loss: they are on their way.
+    Missing = 4,
+    /// It did not come in time: the play-out went on without it.
+    Lost = 5,
+}
+impl ChunkState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CHUNK_STATE_UNSPECIFIED",
+            Self::Held => "CHUNK_STATE_HELD",
+            Self::Unproved => "CHUNK_STATE_UNPROVED",
+            Self::Asked => "CHUNK_STATE_ASKED",
+            Self::Missing => "CHUNK_STATE_MISSING",
+            Self::Lost => "CHUNK_STATE_LOST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CHUNK_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CHUNK_STATE_HELD" => Some(Self::Held),
+            "CHUNK_STATE_UNPROVED" => Some(Self::Unproved),
+            "CHUNK_STATE_ASKED" => Some(Self::Asked),
+            "CHUNK_STATE_MISSING" => Some(Self::Missing),
+            "CHUNK_STATE_LOST" => Some(Self::Lost),
+            _ => None,
+        }
+    }
+}
 /// Generated client implementations.
 pub mod peer_service_client {
     #![allow(
@@ -756,6 +843,31 @@ pub mod peer_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Gives the chunks around the play-out, as they are at this moment. RESOURCE_EXHAUSTED when too many commands wait.
+        pub async fn get_buffer_map(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetBufferMapRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetBufferMapResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/p2psp.admin.v1.PeerService/GetBufferMap",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("p2psp.admin.v1.PeerService", "GetBufferMap"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Says goodbye to the team; then the process ends. Returns at once.
         pub async fn leave(
             &mut self,
@@ -822,6 +934,14 @@ pub mod peer_service_server {
             request: tonic::Request<super::WatchNeighboursRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::WatchNeighboursStream>,
+            tonic::Status,
+        >;
+        /// Gives the chunks around the play-out, as they are at this moment. RESOURCE_EXHAUSTED when too many commands wait.
+        async fn get_buffer_map(
+            &self,
+            request: tonic::Request<super::GetBufferMapRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetBufferMapResponse>,
             tonic::Status,
         >;
         /// Says goodbye to the team; then the process ends. Returns at once.
@@ -1040,6 +1160,51 @@ pub mod peer_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/p2psp.admin.v1.PeerService/GetBufferMap" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetBufferMapSvc<T: PeerService>(pub Arc<T>);
+                    impl<
+                        T: PeerService,
+                    > tonic::server::UnaryService<super::GetBufferMapRequest>
+                    for GetBufferMapSvc<T> {
+                        type Response = super::GetBufferMapResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetBufferMapRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeerService>::get_buffer_map(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetBufferMapSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

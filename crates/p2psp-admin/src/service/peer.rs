@@ -9,9 +9,10 @@ use crate::{
     journal::Record,
     server::Shared,
     v1::{
-        GetStatusRequest, GetStatusResponse, LeaveRequest, LeaveResponse, ListNeighboursRequest,
-        ListNeighboursResponse, Neighbour, NeighbourDeparture, NeighbourSnapshot, WatchNeighboursRequest,
-        WatchNeighboursResponse, peer_service_server::PeerService, watch_neighbours_response::Event,
+        GetBufferMapRequest, GetBufferMapResponse, GetStatusRequest, GetStatusResponse, LeaveRequest,
+        LeaveResponse, ListNeighboursRequest, ListNeighboursResponse, Neighbour, NeighbourDeparture,
+        NeighbourSnapshot, WatchNeighboursRequest, WatchNeighboursResponse, peer_service_server::PeerService,
+        watch_neighbours_response::Event,
     },
 };
 use futures_util::{Stream, StreamExt};
@@ -72,6 +73,13 @@ impl PeerService for PeerCalls {
                 event: event(told),
             })
         }))))
+    }
+
+    async fn get_buffer_map(
+        &self,
+        _: Request<GetBufferMapRequest>,
+    ) -> Result<Response<GetBufferMapResponse>, Status> {
+        Ok(Response::new(GetBufferMapResponse { map: self.backend.buffer().await? }))
     }
 
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status> {

@@ -31,6 +31,11 @@ impl Repairs {
         self.asked.get(&number).is_some_and(|asked| asked.contains(&link))
     }
 
+    /// Whether anybody was asked for this chunk.
+    pub(super) fn has_asked(&self, number: ChunkNumber) -> bool {
+        self.asked.contains_key(&number)
+    }
+
     fn forget_before(&mut self, from: ChunkNumber) {
         while self.asked.first_key_value().is_some_and(|(number, _)| *number < from) {
             self.asked.pop_first();

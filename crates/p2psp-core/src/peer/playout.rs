@@ -31,6 +31,8 @@ pub(super) enum Step {
 pub(super) struct Playout {
     target_delay: Duration,
     tick: Duration,
+    /// The first chunk that was to be played.
+    began: ChunkNumber,
     next: ChunkNumber,
     clock: StreamClock,
     start: Option<StartHold>,
@@ -56,10 +58,16 @@ impl Playout {
         Self {
             target_delay,
             tick,
+            began: first,
             next: first,
             clock: StreamClock::new(welcome.stream_time, now),
             start: (first < welcome.next_number).then_some(hold),
         }
+    }
+
+    /// The first chunk that was to be played; nothing before it was ever missed.
+    pub(super) const fn began(&self) -> ChunkNumber {
+        self.began
     }
 
     /// The next chunk to play.
@@ -125,6 +133,7 @@ impl Playout {
     /// Goes on at `number`, where it is past it.
     pub(super) fn pull_back(&mut self, number: ChunkNumber) {
         self.next = self.next.min(number);
+        self.began = self.began.min(number);
     }
 
     /// Whether everything held has been played.
@@ -242,6 +251,7 @@ mod tests {
             let mut playout = Playout {
                 target_delay: delay,
                 tick: Duration::ZERO,
+                began: ChunkNumber::ZERO,
                 next: ChunkNumber::ZERO,
                 clock: StreamClock::new(StreamTime::from_micros(9_000_000), now),
                 start: None,

@@ -51,6 +51,11 @@ impl Start {
         Self { until: now + START_SPAN, look_at: Some(now), asked: BTreeMap::new(), turn: 0 }
     }
 
+    /// Whether somebody is asked for this chunk.
+    pub(super) fn has_asked(&self, number: ChunkNumber) -> bool {
+        self.asked.contains_key(&number)
+    }
+
     /// A link came up, `links` are now: with enough to ask, the first look is at once.
     pub(super) fn on_link(&mut self, now: Instant, links: usize, teammates: usize) {
         if self.asked.is_empty() && links >= SOURCES_MAX.min(teammates) {

@@ -166,6 +166,8 @@ pub(crate) enum What {
     Status,
     /// A peer: its teammates
     Neighbours,
+    /// A peer: which chunks around the play-out are here
+    Buffer,
 }
 
 /// What can be watched.

@@ -1,6 +1,7 @@
 //! `p2psp ctl`: one question or command to a running process over its admin API. Owns the exit codes and how peers are named; an
 //! answer's look is `show`'s, changes are `watch`'s.
 
+mod buffer;
 mod show;
 mod steer;
 mod watch;
@@ -157,6 +158,7 @@ impl Ctl {
                 self.screen.object("team", &team.unwrap_or_default());
             }
             What::Limits => self.get_limits().await?,
+            What::Buffer => self.buffer().await?,
             What::Peers => {
                 let peers = self.peers().await?;
                 self.screen.list("peers", &peers);
@@ -217,6 +219,14 @@ impl Ctl {
             }
             request.page_token = page.next_page_token;
         }
+    }
+
+    async fn buffer(&self) -> Result<(), Failure> {
+        let map = self.ask(self.connection.peer().get_buffer_map(v1::GetBufferMapRequest {})).await?.map;
+        let line =
+            map.as_ref().map_or_else(|| "no seat, no buffer".to_owned(), |map| buffer::lines(map).join("\n"));
+        self.screen.done(&line, &json!({ "buffer": map }));
+        Ok(())
     }
 
     async fn describe(&self, peer: &str) -> Result<(), Failure> {
