@@ -20,6 +20,8 @@ mod settings;
 #[cfg(test)]
 mod sources;
 #[cfg(test)]
+mod steering;
+#[cfg(test)]
 mod stranger;
 #[cfg(test)]
 mod strangers;

@@ -172,9 +172,14 @@ mod tests {
                 pages.iter().find(|(page, _)| page == name).unwrap_or_else(|| panic!("no {name}"));
             String::from_utf8(text.clone()).unwrap()
         };
-        for name in
-            ["p2psp.1", "p2psp-splitter.1", "p2psp-ctl.1", "p2psp-ctl-get.1", "p2psp-config-print-peer.1"]
-        {
+        for name in [
+            "p2psp.1",
+            "p2psp-splitter.1",
+            "p2psp-ctl.1",
+            "p2psp-ctl-get.1",
+            "p2psp-ctl-limits.1",
+            "p2psp-config-print-peer.1",
+        ] {
             let text = page(name);
             for section in ["NAME", "SYNOPSIS", "OPTIONS", "\"EXIT STATUS\"", "ENVIRONMENT", "\"SEE ALSO\""] {
                 assert!(text.contains(&format!(".SH {section}\n")), "{name} has no {section}:\n{text}");
@@ -193,7 +198,8 @@ mod tests {
     fn each_shell_completes_commands() {
         for shell in Shell::value_variants() {
             let script = String::from_utf8(completions(*shell)).unwrap();
-            assert!(["splitter", "log-level", "schema"].iter().all(|word| script.contains(word)), "{shell}");
+            let words = ["splitter", "log-level", "schema", "weight-limit"];
+            assert!(words.iter().all(|word| script.contains(word)), "{shell}");
         }
     }
 }

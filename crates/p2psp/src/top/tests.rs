@@ -199,6 +199,17 @@ fn a_neighbour_is_shown_from_outside() {
     assert_eq!(state.chosen(&state.rows()), Some(1), "back, the same row is chosen");
 }
 
+/// An operator sees what was allowed where that is less than all.
+#[test]
+fn a_limited_weight_is_shown() {
+    let mut state = team();
+    let limited = v1::Peer { weight: 64, weight_limit: Some(64), ..member(2, "mm2ay") };
+    state.apply(0, News::Member(limited));
+    press(&mut state, &[KeyCode::Down, KeyCode::Down, KeyCode::Enter]);
+    let shown = picture(&state, 80, 24);
+    assert!(shown.contains("weight 64 of 64 allowed"), "{shown}");
+}
+
 /// A peer's own address alone leads to its teammates.
 #[test]
 fn a_peer_is_shown_without_its_splitter() {
