@@ -5,9 +5,10 @@ use crate::guard::GuardError;
 use std::{
     fmt, fs, io,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
 };
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -120,6 +121,16 @@ pub(crate) enum Accepted {
     Tcp(TcpStream, SocketAddr),
 }
 
+impl Accepted {
+    /// Where it comes from, for the log.
+    pub(crate) fn from(&self) -> Arc<str> {
+        match self {
+            Self::Unix(_) => "the Unix socket".into(),
+            Self::Tcp(_, from) => from.to_string().into(),
+        }
+    }
+}
+
 impl Listener {
     /// Opens an address; a Unix socket that nobody listens on any more is replaced.
     pub(crate) async fn open(bind: &Bind) -> Result<Self, BindError> {
@@ -157,7 +168,12 @@ impl Listener {
     pub(crate) async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
-            Self::Tcp(listener) => listener.accept().await.map(|(stream, from)| Accepted::Tcp(stream, from)),
+            Self::Tcp(listener) => {
+                let (stream, from) = listener.accept().await?;
+                // A change that a watcher hears must not wait for the acknowledgement of the one before; late is better than never.
+                stream.set_nodelay(true).ok();
+                Ok(Accepted::Tcp(stream, from))
+            }
         }
     }
 }
@@ -167,17 +183,39 @@ fn is_socket(found: &fs::Metadata) -> bool {
     found.file_type().is_socket()
 }
 
-/// Opens the socket under another name and renames it: under its own name it never has other rights than it shall have.
+/// Opens the socket in a folder that nobody else enters and moves it: it cannot be reached before it has the rights that it shall have,
+/// whatever the process's mask is.
 fn open_socket(path: &Path) -> io::Result<UnixListener> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let draft = SocketFile(path.with_file_name(name));
-    let listener = UnixListener::bind(&draft.0)?;
-    fs::set_permissions(&draft.0, fs::Permissions::from_mode(SOCKET_MODE))?;
-    fs::rename(&draft.0, path)?;
-    // Nothing is there any more to take away.
-    std::mem::forget(draft);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let folder = DraftFolder::new(path.with_file_name(format!(".{name}.{}", std::process::id())))?;
+    let draft = folder.0.join("s");
+    let listener = UnixListener::bind(&draft)?;
+    let moved = fs::set_permissions(&draft, fs::Permissions::from_mode(SOCKET_MODE))
+        .and_then(|()| fs::rename(&draft, path));
+    if let Err(error) = moved {
+        // It is in the way of the folder's end.
+        fs::remove_file(&draft).ok();
+        return Err(error);
+    }
     Ok(listener)
+}
+
+/// A folder that only its owner enters, taken away when it is empty.
+struct DraftFolder(PathBuf);
+
+impl DraftFolder {
+    fn new(path: PathBuf) -> io::Result<Self> {
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for DraftFolder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir(&self.0) {
+            tracing::debug!(%error, path = %self.0.display(), "an admin socket's draft folder is left");
+        }
+    }
 }
 
 /// A socket's file, taken away with its listener.
@@ -195,6 +233,26 @@ impl Drop for SocketFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A socket is moved to its name out of a folder that nobody else enters, of which nothing is left, also when it cannot be moved.
+    #[tokio::test]
+    async fn sockets_are_made_where_nobody_else_comes() {
+        let folder = std::env::temp_dir().join(format!("p2psp-bind-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let draft = DraftFolder::new(folder.join("draft")).unwrap();
+        assert_eq!(fs::metadata(&draft.0).unwrap().permissions().mode() & 0o777, 0o700);
+        drop(draft);
+        let path = folder.join("a.sock");
+        let listener = open_socket(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, SOCKET_MODE);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "the socket alone");
+        drop(listener);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        open_socket(&path).unwrap_err();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "what was in its place");
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn addresses_parse_back_and_tell_who_reaches_them() {

@@ -15,6 +15,7 @@ use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName, version::TLS13};
 use std::{
+    error::Error,
     fmt, io,
     net::IpAddr,
     path::PathBuf,
@@ -160,6 +161,40 @@ pub enum ConnectError {
     },
 }
 
+/// Why the other side does not accept this side's certificate, in words and with what to do, if that is the end of a connection: it is
+/// told by a TLS alert, with TLS 1.3 after this side believes the connection to be open.
+#[must_use]
+pub fn certificate_problem(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        // HTTP/2 keeps of what ended its connection the text alone.
+        if let Some(alert) = error.to_string().strip_prefix("received fatal alert: ") {
+            return problem(alert);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn problem(alert: &str) -> Option<&'static str> {
+    match alert {
+        "CertificateExpired" => {
+            Some("this certificate has expired: get a new one of the same root for --cert and --cert-key")
+        }
+        "CertificateRequired" => Some("a certificate is asked for: give --cert and --cert-key"),
+        "UnknownCA"
+        | "BadCertificate"
+        | "CertificateUnknown"
+        | "CertificateRevoked"
+        | "UnsupportedCertificate"
+        | "DecryptError"
+        | "AccessDenied" => Some(
+            "this certificate is not accepted: --cert needs one that a root of the process's --admin-clients signed",
+        ),
+        _ => None,
+    }
+}
+
 /// A connection; clones share it.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -195,6 +230,8 @@ impl Connection {
                 }
                 Address::Tcp { host, port } => {
                     let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
+                    // Small requests must not wait for acknowledgements; where that cannot be, they do.
+                    stream.set_nodelay(true).ok();
                     let authority = address.to_string();
                     if is_loopback(host) {
                         return handshake(address, stream, "http", &authority).await;

@@ -4,13 +4,18 @@
 use crate::{
     access::{TokenError, Tokens},
     bind::Bind,
+    server,
 };
 use ::ring::digest::{Context, SHA256, digest};
 use rustls::{
-    RootCertStore, ServerConfig,
+    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::{VerifierBuilderError, WebPkiClientVerifier},
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
+    server::{
+        NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
     version::TLS13,
 };
 use std::{
@@ -219,15 +224,75 @@ fn tls(
         None => builder.with_no_client_auth(),
         Some((path, text)) => {
             let roots = Arc::new(roots_in(path, &text)?);
-            builder.with_client_cert_verifier(
-                WebPkiClientVerifier::builder_with_provider(roots, provider()).build()?,
-            )
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build()?;
+            builder.with_client_cert_verifier(Arc::new(Noticing(verifier)))
         }
     };
     let chain = certificates_in(certificate.0, &certificate.1)?;
     let mut config = builder.with_single_cert(chain, private_key_in(key.0, &key.1)?)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // A session that is taken up again would not be checked again: its certificate may have expired meanwhile.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     Ok(config)
+}
+
+/// How a certificate is named in the log: the beginning of its SHA-256, as `openssl x509 -fingerprint -sha256` tells it, in lower
+/// case and without colons.
+pub(crate) fn certificate_name(certificate: &[u8]) -> String {
+    let hash = ::ring::digest::digest(&::ring::digest::SHA256, certificate);
+    let digits: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("certificate {digits}")
+}
+
+/// Notes which certificate is shown before it is checked: of one that is no good nothing is known afterwards.
+#[derive(Debug)]
+struct Noticing(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Noticing {
+    fn offer_client_auth(&self) -> bool {
+        self.0.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.0.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        server::tls::shown(end_entity);
+        self.0.verify_client_cert(end_entity, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// Roots in a PEM file.

@@ -44,6 +44,9 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   2    the command line, a variable or the settings file is wrong
   3    the splitter cannot be reached, holds another key, gave no seat, or expelled this peer; ctl, top: nobody answers
   4    demo --check: the peers did not play the same bytes
+  5    ctl, top: not let in, by token, scope or certificate
+  6    ctl: nobody of that key
+  7    ctl: no room at the moment, try again
   130, 143  ended at once by a second SIGINT or SIGTERM";
 
 /// The whole command line.

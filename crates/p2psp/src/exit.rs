@@ -21,6 +21,12 @@ pub(crate) enum Code {
     NoSeat = 3,
     /// The peers did not play the same bytes.
     Check = 4,
+    /// A process does not let in who asks, or not for that: no token, a wrong one, too small a scope, a certificate that is no good.
+    Denied = 5,
+    /// A process knows nobody and nothing of that name.
+    Absent = 6,
+    /// A process has no room for that now.
+    Busy = 7,
 }
 
 impl Failure {

@@ -194,8 +194,10 @@ fn a_team_is_watched_and_steered() {
 
     // Codes for what goes wrong.
     for (bind, arguments, code, says) in [
-        (&splitter_at, &["expel", "zzzzzz"][..], 1, "no member's key begins with zzzzzz"),
-        (&peer_at, &["describe", "zzzzzz"], 1, "no teammate's key begins with zzzzzz"),
+        (&splitter_at, &["expel", "zzzzzz"][..], 6, "no member's key begins with zzzzzz"),
+        (&peer_at, &["describe", "zzzzzz"], 6, "no teammate's key begins with zzzzzz"),
+        (&splitter_at, &["expel", &"a".repeat(52)], 6, "no seat in this team; `p2psp ctl get peers`"),
+        (&splitter_at, &["unban", &"a".repeat(52)], 6, "is not banned"),
         (&splitter_at, &["get", "status"], 1, "splitter or a peer"),
         (&splitter_at, &["ban", &"a".repeat(52), "--for", "0"], 2, "ban_ms"),
         (&splitter_at, &["log-level", "loud"], 2, "none of off, error"),
@@ -242,10 +244,10 @@ fn tokens_are_asked_for() {
         Process::start(&["splitter", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--admin-tokens", file]);
     let at = splitter.ready["admin"][0].as_str().unwrap();
     for (arguments, code, says) in [
-        (&["get", "team"][..], 1, "send a token"),
-        (&["get", "team", "--token", "wrong"], 1, "none of those"),
+        (&["get", "team"][..], 5, "send a token: authorization: Bearer TOKEN; set P2PSP_CTL_TOKEN"),
+        (&["get", "team", "--token", "wrong"], 5, "none of those"),
         (&["get", "team", "--token", token], 0, ""),
-        (&["drain", "--token", token], 1, "needs the scope admin; grafana has read"),
+        (&["drain", "--token", token], 5, "needs the scope admin; grafana has read"),
         (&["get", "team", "--token", "a\nb"], 2, "cannot be sent"),
     ] {
         let output = ctl(at, arguments);

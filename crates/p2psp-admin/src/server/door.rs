@@ -4,24 +4,17 @@
 use super::route::{TEXT, Visit, respond};
 use crate::{
     access::{Caller, Scope, Tokens, needed},
-    service::{AUDIT, status},
+    service::{Reason, detailed, limits::HEAD_BYTES_MAX},
 };
 use http::{
-    HeaderValue, Request, Response, StatusCode,
-    header::{AUTHORIZATION, WWW_AUTHENTICATE},
+    HeaderName, HeaderValue, Request, Response, StatusCode,
+    header::{AUTHORIZATION, HeaderMap, WWW_AUTHENTICATE},
 };
-use std::{
-    fmt,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
-use tokio::time::Instant;
-use tonic::{Code, Status, body::Body};
-use tracing::warn;
+use std::{fmt, sync::Arc};
+use tonic::{Status, body::Body};
 
-/// Lines that refusals write within [`REFUSAL_SPAN`]; strangers must not fill the log.
-const REFUSAL_LINES_MAX: u32 = 10;
-const REFUSAL_SPAN: Duration = Duration::from_secs(10);
+/// How a request's body is compressed.
+const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// Why a request is not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +25,12 @@ pub(super) enum Denial {
     WrongToken,
     /// The caller may do less than that.
     Scope { caller: Caller, needed: Scope },
+    /// A page in a browser may be behind it; why it looks so.
+    Browser(&'static str),
+    /// So many bytes of names and values.
+    HeadTooLarge(usize),
+    /// It is compressed: what it would grow to is not known.
+    Compressed,
 }
 
 impl fmt::Display for Denial {
@@ -42,40 +41,93 @@ impl fmt::Display for Denial {
             Self::Scope { caller, needed } => {
                 write!(f, "this needs the scope {needed}; {} has {}", caller.name, caller.scope)
             }
+            Self::Browser(why) => f.write_str(why),
+            Self::HeadTooLarge(bytes) => {
+                write!(f, "a request's head has at most {HEAD_BYTES_MAX} bytes, this one has {bytes}")
+            }
+            Self::Compressed => f.write_str("requests are small: send them without compression"),
         }
     }
 }
 
 impl Denial {
-    const fn reason(&self) -> &'static str {
+    const fn reason(&self) -> Reason {
         match self {
-            Self::NoToken => "NO_TOKEN",
-            Self::WrongToken => "WRONG_TOKEN",
-            Self::Scope { .. } => "SCOPE",
+            Self::NoToken => Reason::NoToken,
+            Self::WrongToken => Reason::WrongToken,
+            Self::Scope { .. } => Reason::Scope,
+            Self::Browser(_) => Reason::Browser,
+            Self::HeadTooLarge(_) => Reason::HeadTooLarge,
+            Self::Compressed => Reason::Compressed,
+        }
+    }
+
+    /// Who was refused, if that is known.
+    pub(super) fn by(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Scope { caller, .. } => Some(&caller.name),
+            Self::NoToken
+            | Self::WrongToken
+            | Self::Browser(_)
+            | Self::HeadTooLarge(_)
+            | Self::Compressed => None,
         }
     }
 
     /// As gRPC tells it.
     pub(super) fn status(&self) -> Status {
-        let code = match self {
-            Self::NoToken | Self::WrongToken => Code::Unauthenticated,
-            Self::Scope { .. } => Code::PermissionDenied,
+        let max = HEAD_BYTES_MAX.to_string();
+        let (needed, has);
+        let metadata = match self {
+            Self::Scope { caller, needed: scope } => {
+                (needed, has) = (scope.to_string(), caller.scope.to_string());
+                &[("needed", needed.as_str()), ("has", has.as_str())][..]
+            }
+            Self::HeadTooLarge(_) => &[("bytes_max", max.as_str())],
+            Self::NoToken | Self::WrongToken | Self::Browser(_) | Self::Compressed => &[],
         };
-        status(code, self.reason(), self.to_string())
+        detailed(self.reason(), self.to_string(), metadata, |_| {})
     }
 
-    /// As plain HTTP tells it.
+    /// As plain HTTP tells it (RFC 6750, 3).
     pub(super) fn plain(&self) -> Response<Body> {
-        let body = format!("{self}\n");
-        match self {
-            Self::NoToken | Self::WrongToken => {
-                let mut response = respond(StatusCode::UNAUTHORIZED, TEXT, body);
-                response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-                response
+        let (status, challenge) = match self {
+            Self::NoToken => (StatusCode::UNAUTHORIZED, Some("Bearer".to_owned())),
+            Self::WrongToken => (StatusCode::UNAUTHORIZED, Some("Bearer error=\"invalid_token\"".to_owned())),
+            Self::Scope { needed, .. } => {
+                let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{needed}\"");
+                (StatusCode::FORBIDDEN, Some(challenge))
             }
-            Self::Scope { .. } => respond(StatusCode::FORBIDDEN, TEXT, body),
+            Self::Browser(_) => (StatusCode::FORBIDDEN, None),
+            Self::HeadTooLarge(_) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, None),
+            Self::Compressed => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
+        };
+        let mut response = respond(status, TEXT, format!("{self}\n"));
+        if let Some(challenge) = challenge.and_then(|text| HeaderValue::try_from(text).ok()) {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
+        response
     }
+}
+
+/// Whether a request's head and encoding are what can be answered.
+pub(super) fn measure<B>(request: &Request<B>) -> Result<(), Denial> {
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or(0, |path| path.as_str().len())
+        + uri.authority().map_or(0, |authority| authority.as_str().len());
+    let bytes = head_bytes(request.headers()) + target;
+    if bytes > HEAD_BYTES_MAX {
+        return Err(Denial::HeadTooLarge(bytes));
+    }
+    match request.headers().get(ENCODING) {
+        Some(encoding) if encoding != "identity" => Err(Denial::Compressed),
+        _ => Ok(()),
+    }
+}
+
+/// Names and values, and 32 for each (RFC 9113, 6.5.2).
+fn head_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
 
 /// Who makes a request; `None` for a stranger who asks what anyone may.
@@ -108,46 +160,10 @@ fn bearer<B>(request: &Request<B>) -> Result<&str, Denial> {
     }
 }
 
-/// Refusals in the log.
-#[derive(Debug, Default)]
-pub(super) struct Refusals(Mutex<Option<Span>>);
-
-#[derive(Debug)]
-struct Span {
-    began: Instant,
-    refusals: u32,
-}
-
-impl Refusals {
-    /// Writes a line, unless enough were written lately.
-    pub(super) fn tell(&self, whom: &dyn fmt::Display) {
-        match self.count(Instant::now()) {
-            Some(0) => warn!(target: AUDIT, %whom, "not let in"),
-            Some(untold) => warn!(target: AUDIT, %whom, untold, "not let in"),
-            None => {}
-        }
-    }
-
-    /// Whether this refusal is told, and how many before it were not.
-    fn count(&self, now: Instant) -> Option<u32> {
-        let mut span = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match span.as_mut() {
-            Some(span) if now.duration_since(span.began) < REFUSAL_SPAN => {
-                span.refusals = span.refusals.saturating_add(1);
-                (span.refusals <= REFUSAL_LINES_MAX).then_some(0)
-            }
-            before => {
-                let untold = before.map_or(0, |span| span.refusals.saturating_sub(REFUSAL_LINES_MAX));
-                *span = Some(Span { began: now, refusals: 1 });
-                Some(untold)
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tonic::Code;
 
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -157,7 +173,13 @@ mod tests {
         if let Some(header) = header {
             request = request.header(AUTHORIZATION, header);
         }
-        let visit = Visit { caller, is_local_port: false };
+        let visit = Visit {
+            from: "test".into(),
+            caller,
+            is_local_port: false,
+            known: Arc::default(),
+            asked: Arc::default(),
+        };
         let caller = admit(&visit, Some(&tokens), &request.body(()).unwrap())?;
         Ok(caller.map(|caller| caller.name.to_string()))
     }
@@ -183,13 +205,14 @@ mod tests {
         assert_eq!(admitted(Some(owner), drain, None), Ok(Some("uid 0".to_owned())));
     }
 
-    /// A flood of strangers writes ten lines in ten seconds, and the next one says how many it was.
+    /// A head may be as long as the limit says, and not a byte longer.
     #[test]
-    fn refusals_do_not_fill_the_log() {
-        let (refusals, start) = (Refusals::default(), Instant::now());
-        let told = (0..1000).filter(|_| refusals.count(start).is_some()).count();
-        assert_eq!(told, 10);
-        assert_eq!(refusals.count(start + REFUSAL_SPAN), Some(990));
-        assert_eq!(refusals.count(start + REFUSAL_SPAN), Some(0));
+    fn heads_are_measured() {
+        let request = |bytes: usize| {
+            let rest = bytes - "/".len() - "x".len() - 32;
+            Request::builder().uri("/").header("x", "y".repeat(rest)).body(()).unwrap()
+        };
+        assert_eq!(measure(&request(HEAD_BYTES_MAX)), Ok(()));
+        assert_eq!(measure(&request(HEAD_BYTES_MAX + 1)), Err(Denial::HeadTooLarge(HEAD_BYTES_MAX + 1)));
     }
 }

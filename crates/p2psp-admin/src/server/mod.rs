@@ -1,29 +1,39 @@
 //! The admin port: what is served, on which addresses, and until when. Owns listeners, connections and whether the process counts as
 //! ready; what is answered is decided in [`route`] and in the services.
 
+mod calls;
+mod crowd;
 mod door;
+mod patient;
+mod refusals;
+mod reply;
 mod route;
+pub(crate) mod tls;
 
 use crate::{
     access::{Caller, Scope},
     backend::{PeerBackend, Process, SplitterBackend},
     bind::{Accepted, Bind, BindError, Listener},
-    guard::{Guard, GuardError, Renewed},
+    guard::{Guard, GuardError, Renewed, certificate_name},
     metrics,
-    service::limits::{CONNECTIONS_MAX, STREAMS_MAX},
+    service::limits::{CONNECTIONS_MAX, HEAD_BYTES_MAX, STREAMS_MAX},
     v1::{Info, RuntimeState},
 };
+use crowd::{Crowd, Room};
 use futures_util::future::{join, join_all};
 use http::Request;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
+use patient::Patient;
+use reply::Carriers;
 use route::{App, Visit};
 use std::{
     convert::Infallible,
-    fmt,
+    error::Error,
+    fmt, io,
     pin::pin,
     sync::{
         Arc,
@@ -34,26 +44,24 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
-    task::JoinSet,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 /// Pause after the system refused to hand over a connection, usually for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-/// How long a TLS handshake may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may go without showing a token, where tokens are asked for; longer than any client's first call, short
-/// enough that strangers do not fill the port by doing nothing.
+/// How long a connection may go without a request of someone who is let in; longer than any client's first call, short enough that
+/// nobody fills the port by doing nothing.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request's head may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often an idle HTTP/2 connection is asked for a sign of life, and how long that may take: who reads nothing gives none.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest head of a request.
-const HEAD_BYTES_MAX: u32 = 16 * 1024;
+/// Heads that are read at all; those above [`HEAD_BYTES_MAX`] are refused with a reason and a line, those above this without.
+const HEAD_BYTES_READ: u32 = 64 * 1024;
+/// Bytes of an answer's pieces that wait for room in a connection, each call.
+const SEND_BYTES_MAX: usize = 16 * 1024;
 /// How long calls that are under way get when the process ends.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// How often the health service looks whether the process is ready.
@@ -236,8 +244,13 @@ async fn watch_health(app: &App, shared: &Shared) {
     let mut ticks = interval(HEALTH_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut draining = shared.draining.subscribe();
+    let mut told = None;
     loop {
-        app.set_health(shared.info().state() == RuntimeState::Ready).await;
+        // Whoever watches hears of changes only.
+        let is_ready = shared.info().state() == RuntimeState::Ready;
+        if told.replace(is_ready) != Some(is_ready) {
+            app.set_health(is_ready).await;
+        }
         tokio::select! {
             _ = ticks.tick() => {}
             _ = draining.changed() => {}
@@ -262,19 +275,14 @@ struct Door {
 
 /// Serves the connections of one address until the API ends.
 async fn serve(listener: Listener, door: Door, mut closing: watch::Receiver<bool>) {
-    // Each connection's task ends by itself on errors and is cut, at the latest, when this set is dropped.
-    let mut connections = JoinSet::new();
+    // Each connection's task ends by itself on errors and is cut, at the latest, when the crowd is dropped.
+    let mut crowd = Crowd::default();
     loop {
         tokio::select! {
             () = over(&mut closing) => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            () = crowd.left() => {}
             accepted = listener.accept() => match accepted {
-                Ok(_) if connections.len() >= CONNECTIONS_MAX => {
-                    door.app.refused(&format_args!("a connection: {CONNECTIONS_MAX} are open already"));
-                }
-                Ok(accepted) => {
-                    connections.spawn(welcome(accepted, door.clone(), closing.clone()));
-                }
+                Ok(accepted) => take(accepted, &door, &closing, &mut crowd),
                 Err(error) => {
                     warn!(%error, "cannot take an admin connection");
                     sleep(ACCEPT_RETRY).await;
@@ -283,47 +291,61 @@ async fn serve(listener: Listener, door: Door, mut closing: watch::Receiver<bool
         }
     }
     drop(listener);
-    let drain = async { while connections.join_next().await.is_some() {} };
     // Whoever still reads then is cut.
-    timeout(CLOSE_GRACE, drain).await.ok();
-    connections.shutdown().await;
+    timeout(CLOSE_GRACE, crowd.gone()).await.ok();
+    crowd.close().await;
+}
+
+/// Lets a connection in, if there is room.
+fn take(accepted: Accepted, door: &Door, closing: &watch::Receiver<bool>, crowd: &mut Crowd) {
+    let from = accepted.from();
+    let told = |from: &Arc<str>, what: &str| {
+        let why = format!("{CONNECTIONS_MAX} connections are open: {what}");
+        door.app.refusals().tell_connection(from, None, "CROWD", &why);
+    };
+    match crowd.room() {
+        Room::Free => {}
+        Room::GaveWay(oldest) => told(&oldest, "this one had asked for nothing, and gave way to a new one"),
+        Room::Full => return told(&from, "it was closed at once"),
+    }
+    let known = Arc::new(AtomicBool::new(false));
+    let connection = welcome(accepted, door.clone(), Arc::clone(&known), closing.clone());
+    crowd.enter(from, known, connection);
 }
 
 /// Finds out who comes, as far as the connection says, and serves them.
-async fn welcome(accepted: Accepted, door: Door, closing: watch::Receiver<bool>) {
+async fn welcome(accepted: Accepted, door: Door, known: Arc<AtomicBool>, closing: watch::Receiver<bool>) {
     let Door { is_remote, guard: doors, app } = door;
-    let guard = doors.borrow().clone();
+    let (guard, from, asked) = (doors.borrow().clone(), accepted.from(), Arc::default());
     match accepted {
         Accepted::Unix(stream) => {
             let name =
                 stream.peer_cred().map_or_else(|_| "socket".to_owned(), |who| format!("uid {}", who.uid()));
-            let visit = Visit { caller: Some(Caller::new(&name, Scope::Admin)), is_local_port: false };
+            let caller = Some(Caller::new(&name, Scope::Admin));
+            let visit = Visit { from, caller, is_local_port: false, known, asked };
             // Whoever opens the socket may stay, whatever is asked elsewhere.
             connection(stream, visit, app, closing, std::future::pending()).await;
         }
         Accepted::Tcp(stream, _) if !is_remote => {
             let caller = guard.tokens.is_none().then(|| Caller::new("loopback", Scope::Admin));
-            let visit = Visit { caller, is_local_port: true };
+            let visit = Visit { from, caller, is_local_port: true, known, asked };
             connection(stream, visit, app, closing, changed(doors, guard)).await;
         }
-        Accepted::Tcp(stream, from) => {
+        Accepted::Tcp(stream, _) => {
             // The guard covers the address, so there is one.
-            let Some(tls) = guard.tls.clone() else { return };
-            let stream = match timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls).accept(stream)).await {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => return app.refused(&format_args!("{from}: {error}")),
-                Err(_) => {
-                    return app.refused(&format_args!("{from}: no handshake within {HANDSHAKE_TIMEOUT:?}"));
+            let Some(config) = guard.tls.clone() else { return };
+            let stream = match tls::accept(config, stream).await {
+                Ok(stream) => stream,
+                Err(tls::Failure { reason, why }) => {
+                    return app.refusals().tell_connection(&from, None, reason, &why);
                 }
             };
             let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let caller = match (&guard.tokens, certificate) {
-                (None, Some(certificate)) => {
-                    Some(Caller::new(&format!("certificate {}", fingerprint(certificate)), Scope::Admin))
-                }
+                (None, Some(certificate)) => Some(Caller::new(&certificate_name(certificate), Scope::Admin)),
                 _ => None,
             };
-            let visit = Visit { caller, is_local_port: false };
+            let visit = Visit { from, caller, is_local_port: false, known, asked };
             connection(stream, visit, app, closing, changed(doors, guard)).await;
         }
     }
@@ -337,12 +359,6 @@ async fn changed(mut doors: watch::Receiver<Guard>, guard: Guard) {
     }
 }
 
-/// The beginning of a certificate's SHA-256, as `openssl x509 -fingerprint -sha256` tells it, in lower case and without colons.
-fn fingerprint(certificate: &[u8]) -> String {
-    let hash = ring::digest::digest(&ring::digest::SHA256, certificate);
-    hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
 async fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     visit: Visit,
@@ -350,23 +366,27 @@ async fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     mut closing: watch::Receiver<bool>,
     changed: impl Future<Output = ()>,
 ) {
-    let known = AtomicBool::new(visit.caller.is_some());
-    let (visit, known) = (Arc::new(visit), Arc::new(known));
-    let shown = Arc::clone(&known);
+    let known = Arc::clone(&visit.known);
+    let asked = Arc::clone(&visit.asked);
+    let (from, by) = (Arc::clone(&visit.from), visit.caller.as_ref().map(|caller| Arc::clone(&caller.name)));
+    let refusals = Arc::clone(app.refusals());
+    let visit = Arc::new(visit);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (app, visit, shown) = (Arc::clone(&app), Arc::clone(&visit), Arc::clone(&shown));
-        async move { Ok::<_, Infallible>(app.answer(&visit, &shown, request).await) }
+        let (app, visit) = (Arc::clone(&app), Arc::clone(&visit));
+        async move { Ok::<_, Infallible>(app.answer(&visit, request).await) }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let mut builder = auto::Builder::new(Carriers);
+    // A head that is too long in HTTP/1.1 is refused by its own rules.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEAD_BYTES_MAX);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        .max_send_buf_size(SEND_BYTES_MAX)
+        .max_header_list_size(HEAD_BYTES_READ);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(Patient::new(stream)), service));
     let strange = async {
         sleep(TOKEN_TIMEOUT).await;
         if known.load(Ordering::Relaxed) {
@@ -387,9 +407,50 @@ async fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
                 Err(_) => return debug!("an admin connection was cut: who is let in has changed"),
             }
         }
-        () = strange => return debug!("an admin connection was closed: it showed no token"),
+        () = strange => {
+            let why = format!("no request of anyone who is let in within {TOKEN_TIMEOUT:?}");
+            return match asked.load(Ordering::Relaxed) {
+                true => debug!(%why, "an admin connection was closed"),
+                false => refusals.tell_connection(&from, by.as_ref(), "SILENT", &why),
+            };
+        }
     };
-    if let Err(error) = result {
-        debug!(%error, "an admin connection ended early");
+    let Err(error) = result else { return };
+    match ended_by(error.as_ref()) {
+        // A connection that is kept for later, as scrapers do, ends in silence.
+        Some("SILENT") | None if asked.load(Ordering::Relaxed) => debug!(%error, "an admin connection ended"),
+        Some(reason) => refusals.tell_connection(&from, by.as_ref(), reason, &chain(error.as_ref())),
+        None => debug!(%error, "an admin connection ended early"),
     }
+}
+
+/// Why the server ended a connection; `None` where the other side went away.
+fn ended_by(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let mut reason = None;
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return (error.kind() == io::ErrorKind::TimedOut).then_some("UNREAD");
+        }
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            reason = match error {
+                gone if gone.is_incomplete_message() || gone.is_closed() || gone.is_canceled() => None,
+                late if late.is_timeout() => Some("SILENT"),
+                _ => Some("NO_HTTP"),
+            };
+        }
+        cause = error.source();
+    }
+    reason
+}
+
+/// An error with its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

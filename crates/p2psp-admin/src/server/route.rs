@@ -1,13 +1,23 @@
 //! From a request to whoever answers it: metrics and probes over plain HTTP, everything else gRPC. Turns away browsers: a page that
 //! someone on this machine opens must not steer the process.
 
-use super::{Admin, Role, Shared, door, door::Refusals};
+use super::{
+    Admin, Role, Shared,
+    calls::Calls,
+    door::{self, Denial},
+    refusals::{Refusals, Whose},
+    reply,
+};
 use crate::{
     DESCRIPTORS,
     access::Caller,
     guard::Guard,
     metrics,
-    service::{Mutations, PeerCalls, RuntimeCalls, SplitterCalls, limits::REQUEST_BYTES_MAX},
+    service::{
+        Mutations, PeerCalls, Reason, RuntimeCalls, SplitterCalls, detailed,
+        limits::{CALLS_MAX, REQUEST_BYTES_MAX},
+        refusal,
+    },
     v1::{
         RuntimeState, peer_service_server::PeerServiceServer, runtime_service_server::RuntimeServiceServer,
         splitter_service_server::SplitterServiceServer,
@@ -25,7 +35,6 @@ use hyper::body::Incoming;
 use std::{
     collections::BTreeMap,
     convert::Infallible,
-    fmt,
     net::IpAddr,
     sync::{
         Arc,
@@ -44,10 +53,16 @@ const PATHS: &str = "/metrics  for Prometheus\n/livez    the process answers\n/r
 /// What a connection says of its requests.
 #[derive(Debug)]
 pub(super) struct Visit {
+    /// Where they come from.
+    pub(super) from: Arc<str>,
     /// Who makes them; `None` where each must show a token.
     pub(super) caller: Option<Caller>,
     /// It came to a loopback port, which this machine's browsers reach under any name that points here.
     pub(super) is_local_port: bool,
+    /// Turns true once someone who is let in made a request.
+    pub(super) known: Arc<AtomicBool>,
+    /// Turns true once anyone made a request: what became of it has been told.
+    pub(super) asked: Arc<AtomicBool>,
 }
 
 type Handler = Box<dyn Fn(Request<Incoming>) -> BoxFuture<'static, Response<Body>> + Send + Sync>;
@@ -61,7 +76,8 @@ pub(super) struct App {
     /// The services whose health is told; the empty name is the process.
     names: Vec<&'static str>,
     guard: watch::Receiver<Guard>,
-    refusals: Refusals,
+    refusals: Arc<Refusals>,
+    calls: Arc<Calls>,
 }
 
 impl App {
@@ -69,8 +85,9 @@ impl App {
         let Admin { process, role } = admin;
         let mutations = Arc::new(Mutations::new());
         let (health, health_service) = tonic_health::server::health_reporter();
-        let (services, names, refusals) = (BTreeMap::new(), vec![""], Refusals::default());
-        let mut app = Self { shared, services, health, names, guard, refusals };
+        let (services, names) = (BTreeMap::new(), vec![""]);
+        let (refusals, calls) = (Arc::default(), Arc::default());
+        let mut app = Self { shared, services, health, names, guard, refusals, calls };
         app.add(health_service.max_decoding_message_size(REQUEST_BYTES_MAX));
         let (shared, runtime_process) = (Arc::clone(&app.shared), Arc::clone(&process));
         let runtime = RuntimeCalls { shared, process: runtime_process, mutations: Arc::clone(&mutations) };
@@ -116,45 +133,58 @@ impl App {
         }
     }
 
-    /// Somebody was not let in.
-    pub(super) fn refused(&self, whom: &dyn fmt::Display) {
-        self.refusals.tell(whom);
+    /// Where refusals are told.
+    pub(super) const fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
     }
 
-    /// Answers a request; `known` turns true once a token was shown.
-    pub(super) async fn answer(
-        &self,
-        visit: &Visit,
-        known: &AtomicBool,
-        mut request: Request<Incoming>,
-    ) -> Response<Body> {
-        if let Some(refusal) = browser(visit, &request) {
-            return text(StatusCode::FORBIDDEN, refusal);
-        }
+    /// Answers a request.
+    pub(super) async fn answer(&self, visit: &Visit, mut request: Request<Incoming>) -> Response<Body> {
+        visit.asked.store(true, Ordering::Relaxed);
+        let is_grpc = is_grpc(&request);
         let tokens = self.guard.borrow().tokens.clone();
-        let caller = match door::admit(visit, tokens.as_deref(), &request) {
+        let admitted = door::measure(&request)
+            .and_then(|()| browser(visit, &request))
+            .and_then(|()| door::admit(visit, tokens.as_deref(), &request));
+        let caller = match admitted {
             Ok(caller) => caller,
             Err(denial) => {
-                self.refused(&format_args!("{}: {denial}", request.uri().path()));
-                return if is_grpc(&request) { denial.status().into_http() } else { denial.plain() };
+                let by = denial.by().or_else(|| visit.caller.as_ref().map(|caller| &caller.name));
+                let (whose, status) = (Whose::new(&visit.from, by, request.uri().path()), denial.status());
+                self.refusals.tell(&whose, &status);
+                return if is_grpc { status.into_http() } else { denial.plain() };
             }
         };
+        let whose = Whose::new(&visit.from, caller.as_ref().map(|caller| &caller.name), request.uri().path());
         if let Some(caller) = &caller {
-            known.store(true, Ordering::Relaxed);
+            visit.known.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(caller.clone());
         }
         let path = request.uri().path();
         match path {
             "/" | "/metrics" | "/livez" | "/readyz" => self.plain(request.method(), path, caller.is_some()),
             _ => match service_of(path).and_then(|name| self.services.get(name)) {
-                Some(handler) => handler(request).await,
-                None if is_grpc(&request) => {
-                    let message = format!("{path:?} is none of the services here; list them by reflection");
-                    Status::unimplemented(message).into_http()
+                Some(handler) => {
+                    // What strangers may ask has answers of a few bytes.
+                    let call = match caller.map(|caller| self.calls.begin(&caller.name)) {
+                        Some(None) => return self.refuse(too_many_calls(), whose),
+                        Some(call) => call,
+                        None => None,
+                    };
+                    reply::finish(handler(request).await, whose, &self.refusals, call)
+                }
+                None if is_grpc => {
+                    let message =
+                        format!("{:?} is none of the services here; list them by reflection", &*whose.call);
+                    self.refuse(refusal(Reason::UnknownMethod, message), whose)
                 }
                 None => text(StatusCode::NOT_FOUND, PATHS),
             },
         }
+    }
+
+    fn refuse(&self, status: Status, whose: Whose) -> Response<Body> {
+        reply::finish(status.into_http(), whose, &self.refusals, None)
     }
 
     fn plain(&self, method: &Method, path: &str, is_known: bool) -> Response<Body> {
@@ -205,6 +235,14 @@ impl App {
     }
 }
 
+fn too_many_calls() -> Status {
+    let max = CALLS_MAX.to_string();
+    let message = format!("{max} calls of this caller are under way: end some, or read their answers");
+    detailed(Reason::TooManyCalls, message, &[("calls_max", &max)], |details| {
+        details.add_quota_failure_violation("calls under way", format!("at most {max} of one caller"));
+    })
+}
+
 /// The service of `/package.Service/Method`.
 fn service_of(path: &str) -> Option<&str> {
     path.strip_prefix('/')?.split_once('/').map(|(service, _)| service)
@@ -215,19 +253,20 @@ fn is_grpc(request: &Request<Incoming>) -> bool {
     kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 
-/// Why a request is not answered, if a page in a browser may be behind it: it comes from a site, or asks a loopback port for a name
-/// that someone else made to point here.
-fn browser(visit: &Visit, request: &Request<Incoming>) -> Option<&'static str> {
+/// Turns a request away if a page in a browser may be behind it: it comes from a site, or asks a loopback port for a name that someone
+/// else made to point here.
+fn browser<B>(visit: &Visit, request: &Request<B>) -> Result<(), Denial> {
     if request.headers().contains_key(ORIGIN) {
-        return Some("pages must not use the admin port\n");
+        return Err(Denial::Browser("pages must not use the admin port"));
     }
     if !visit.is_local_port {
-        return None;
+        return Ok(());
     }
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
     let authority = request.uri().authority().cloned().or(host);
     let is_here = authority.is_some_and(|authority| is_loopback(authority.host()));
-    (!is_here).then_some("ask for this port as localhost or by its loopback address\n")
+    let problem = Denial::Browser("ask for this port as localhost or by its loopback address");
+    if is_here { Ok(()) } else { Err(problem) }
 }
 
 fn is_loopback(host: &str) -> bool {

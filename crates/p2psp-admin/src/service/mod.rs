@@ -3,6 +3,7 @@
 mod mutation;
 mod page;
 mod peer;
+mod reason;
 mod runtime;
 mod splitter;
 mod steer;
@@ -10,6 +11,8 @@ mod watch;
 
 pub(crate) use mutation::{AUDIT, Mutations};
 pub(crate) use peer::PeerCalls;
+pub use reason::Reason;
+pub(crate) use reason::{clipped, complete, detailed, invalid, refusal};
 pub(crate) use runtime::RuntimeCalls;
 pub(crate) use splitter::SplitterCalls;
 
@@ -18,21 +21,21 @@ use crate::{
     backend::Refusal,
 };
 use p2psp_wire::PeerId;
-use std::collections::HashMap;
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic::Status;
 
 /// Limits of the admin API. What goes beyond is refused, never cut.
 pub mod limits {
     use p2psp_wire::Slot;
     use std::time::Duration;
 
-    /// Bytes of a request; one more is `OUT_OF_RANGE`.
+    /// Bytes of a request; one more is `RESOURCE_EXHAUSTED`.
     pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
     /// Records of a page when the request does not say.
     pub const PAGE_SIZE_DEFAULT: u32 = 100;
     /// Most records of a page: a whole team.
     pub const PAGE_SIZE_MAX: u32 = 512;
+    /// Bytes of a page token or a resume token.
+    pub const LIST_TOKEN_BYTES_MAX: usize = 96;
     /// Bytes of a request id.
     pub const REQUEST_ID_BYTES_MAX: usize = 64;
     /// Bytes of a log filter.
@@ -55,36 +58,31 @@ pub mod limits {
     pub const UPLINK_BITS_PER_S_MAX: u64 = 1_000_000_000_000;
     /// How often a watcher hears something, if only that nothing has changed.
     pub const HEARTBEAT: Duration = Duration::from_secs(10);
-    /// Connections of one address; more are closed at once.
+    /// Bytes of a request's head: names and values, and 32 for each (RFC 9113, 6.5.2).
+    pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+    /// How long a caller may leave what is for it unread; then its call ends, or its connection if nothing gets through at all.
+    pub const UNREAD_MAX: Duration = Duration::from_secs(30);
+    /// Lines about refusals within [`REFUSAL_SPAN`], for each caller and for all strangers together; the next one says how many
+    /// were not told.
+    pub const REFUSAL_LINES_MAX: u32 = 10;
+    /// See [`REFUSAL_LINES_MAX`].
+    pub const REFUSAL_SPAN: Duration = Duration::from_secs(10);
+    /// Connections of one address. For one more the oldest that has asked for nothing is closed, or the new one at once.
     pub const CONNECTIONS_MAX: usize = 64;
+    /// Calls of one caller under way, whatever its connections: a token's, a certificate's, a user's.
+    pub const CALLS_MAX: usize = 128;
     /// Calls of one connection at a time.
     pub const STREAMS_MAX: u32 = 64;
 }
 
-/// Where the reasons of [`Status`] details are explained: the API's package.
-const DOMAIN: &str = "p2psp.admin.v1";
-
-/// A refusal with a reason that programs can read (`google.rpc.ErrorInfo`).
-pub(crate) fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
-    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
-    Status::with_error_details(code, message, details)
-}
-
-/// A field that makes no sense (`google.rpc.BadRequest`).
-pub(crate) fn invalid(field: &str, problem: impl Into<String>) -> Status {
-    let problem = problem.into();
-    let details = ErrorDetails::with_bad_request_violation(field, &problem);
-    Status::with_error_details(Code::InvalidArgument, format!("{field}: {problem}"), details)
-}
-
 impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Self {
-        let message = refusal.to_string();
-        match refusal {
-            Refusal::Busy => status(Code::ResourceExhausted, "BUSY", message),
-            Refusal::NotFound(_) => status(Code::NotFound, "NOT_FOUND", message),
+    fn from(why: Refusal) -> Self {
+        let message = why.to_string();
+        match why {
+            Refusal::Busy => reason::busy(message),
+            Refusal::NotFound(_) => refusal(Reason::NotFound, message),
             Refusal::Invalid { field, problem } => invalid(field, problem),
-            Refusal::Ended => status(Code::Unavailable, "ENDING", message),
+            Refusal::Ended => refusal(Reason::Ending, message),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Commands that change something: one at a time, few waiting, each with one line for the audit, and the same answer for a request
 //! that comes again.
 
-use super::{invalid, limits, status};
+use super::{Reason, invalid, limits, reason::about, refusal};
 use crate::{access::Caller, backend::Refusal};
 use prost::Message;
 use std::collections::VecDeque;
 use tokio::sync::{Mutex, Semaphore};
-use tonic::{Code, Response, Status};
-use tracing::{info, warn};
+use tonic::{Response, Status};
+use tracing::info;
 
 /// What the audit's lines are filtered by: `p2psp_admin::audit`.
 pub(crate) const AUDIT: &str = "p2psp_admin::audit";
@@ -43,14 +43,13 @@ impl Mutations {
         subject: &str,
         command: impl Future<Output = Result<R, Refusal>>,
     ) -> Result<Response<R>, Status> {
+        // A refusal's line is written where it leaves; it says there what the command was about.
+        let refused = |status: Status| Err(about(status, subject, request_id));
         if request_id.len() > limits::REQUEST_ID_BYTES_MAX {
             let problem = format!("has at most {} bytes", limits::REQUEST_ID_BYTES_MAX);
-            return Err(invalid("request_id", problem));
+            return refused(invalid("request_id", problem));
         }
-        let Ok(_room) = self.room.try_acquire() else {
-            warn!(target: AUDIT, by = ?caller.name, method, ?subject, ?request_id, "a command was refused: too many wait");
-            return Err(Refusal::Busy.into());
-        };
+        let Ok(_room) = self.room.try_acquire() else { return refused(Refusal::Busy.into()) };
         let mut answers = self.answers.lock().await;
         let before = |kept: &&Answered| {
             !request_id.is_empty()
@@ -60,16 +59,15 @@ impl Mutations {
         };
         if let Some(kept) = answers.iter().find(before) {
             if kept.subject != subject {
-                return Err(invalid("request_id", format!("was that of a command about {:?}", kept.subject)));
+                return refused(invalid(
+                    "request_id",
+                    format!("was that of a command about {:?}", kept.subject),
+                ));
             }
             info!(target: AUDIT, by = ?caller.name, method, ?subject, ?request_id, "a command came again");
             let answer = R::decode(kept.answer.as_slice());
             return answer.map(Response::new).map_err(|_| {
-                status(
-                    Code::Internal,
-                    "ANSWER",
-                    "the kept answer cannot be read: this is a bug, please report it",
-                )
+                refusal(Reason::Internal, "the kept answer cannot be read: this is a bug, please report it")
             });
         }
         match command.await {
@@ -85,10 +83,7 @@ impl Mutations {
                 }
                 Ok(Response::new(answer))
             }
-            Err(refusal) => {
-                warn!(target: AUDIT, by = ?caller.name, method, ?subject, ?request_id, %refusal, "a command was refused");
-                Err(refusal.into())
-            }
+            Err(refusal) => refused(refusal.into()),
         }
     }
 }
@@ -99,6 +94,7 @@ mod tests {
     use crate::{access::Scope, v1::ExpelPeerResponse};
     use futures_util::FutureExt;
     use std::pin::pin;
+    use tonic::Code;
 
     fn caller() -> Caller {
         Caller::new("test", Scope::Admin)

@@ -1,7 +1,8 @@
 //! Pages of a list in a stable order, and the tokens that lead from one to the next. A token names the last record given, not a
 //! place in the list, so that members that come and go neither repeat nor hide others; it serves one run of the process.
 
-use super::{invalid, limits};
+use super::{invalid, limits, reason::stale};
+use std::str::FromStr;
 use tonic::Status;
 
 /// Which records are wanted.
@@ -21,17 +22,29 @@ pub(super) fn wanted(instance: u64, page_size: u32, page_token: &str) -> Result<
     let max = if page_size == 0 { limits::PAGE_SIZE_DEFAULT } else { page_size };
     let after = match page_token {
         "" => None,
-        token => Some(
-            token
-                .split_once('-')
-                .filter(|(run, _)| *run == format!("{instance:x}"))
-                .map(|(_, after)| after)
-                .ok_or_else(|| {
-                    invalid("page_token", "is none of this run's: begin again with the first page")
-                })?,
-        ),
+        token => {
+            let (run, after) = parts(token).ok_or_else(|| invalid("page_token", NO_TOKEN))?;
+            if run != instance {
+                return Err(stale("page_token"));
+            }
+            Some(after)
+        }
     };
     Ok(Wanted { after, max: usize::try_from(max).unwrap_or(usize::MAX) })
+}
+
+/// What is wrong with a token that no list gave.
+const NO_TOKEN: &str = "is no token of this list: begin again with the first page";
+
+/// The run that gave a token, and what it says beside; `None` for what none gave.
+pub(super) fn parts(token: &str) -> Option<(u64, &str)> {
+    let (run, rest) = token.split_once('-').filter(|_| token.len() <= limits::LIST_TOKEN_BYTES_MAX)?;
+    Some((u64::from_str_radix(run, 16).ok()?, rest))
+}
+
+/// Reads the record behind which a page begins.
+pub(super) fn behind<T: FromStr>(after: Option<&str>) -> Result<Option<T>, Status> {
+    after.map(|after| after.parse().map_err(|_| invalid("page_token", NO_TOKEN))).transpose()
 }
 
 /// Reads one whose records are named by slots.
@@ -41,8 +54,7 @@ pub(super) fn wanted_slots(
     page_token: &str,
 ) -> Result<(Option<u16>, usize), Status> {
     let Wanted { after, max } = wanted(instance, page_size, page_token)?;
-    let after = after.map(str::parse).transpose();
-    Ok((after.map_err(|_| invalid("page_token", "is no token of this list"))?, max))
+    Ok((behind(after)?, max))
 }
 
 /// The token behind the record `last`; empty when it is the last of all.

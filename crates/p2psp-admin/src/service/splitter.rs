@@ -1,7 +1,8 @@
 //! `SplitterService`: the channel, the team, and what can be done about a member.
 
 use super::{
-    Mutations, caller, invalid, limits, page, peer_id, status,
+    Mutations, caller, invalid, limits, page, peer_id,
+    reason::no_peer,
     watch::{Told, watch},
 };
 use crate::{
@@ -21,7 +22,7 @@ use futures_util::{Stream, StreamExt};
 use p2psp_wire::PeerId;
 use prost_types::FieldMask;
 use std::{pin::Pin, sync::Arc, time::Duration};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 /// Answers `SplitterService`.
 #[derive(Clone)]
@@ -76,7 +77,10 @@ impl SplitterService for SplitterCalls {
         let found = self.backend.peers().find(|member| member.peer == peer);
         match found {
             Some(peer) => Ok(Response::new(GetPeerResponse { peer: Some(mask.apply(peer)) })),
-            None => Err(status(Code::NotFound, "NOT_FOUND", format!("{peer} has no seat in this team"))),
+            None => Err(no_peer(
+                &peer,
+                format!("{peer} has no seat in this team: ListPeers gives those that have"),
+            )),
         }
     }
 
@@ -136,8 +140,7 @@ impl SplitterService for SplitterCalls {
         let ListBansRequest { page_size, page_token } = request.into_inner();
         let instance = self.backend.peers().instance();
         let wanted = page::wanted(instance, page_size, &page_token)?;
-        let after = wanted.after.map(str::parse::<PeerId>).transpose();
-        let after = after.map_err(|_| invalid("page_token", "is no token of this list"))?;
+        let after = page::behind::<PeerId>(wanted.after)?;
         let bans = self.backend.bans().await?;
         let mut rest = bans.into_iter().filter(|(peer, _)| after.is_none_or(|after| *peer > after));
         let page: Vec<_> = rest.by_ref().take(wanted.max).collect();
@@ -185,6 +188,9 @@ fn ban(ban_ms: Option<u64>) -> Result<Duration, Status> {
     Ok(ban)
 }
 
+/// Characters of an unknown path that are told; longer than any field's name.
+const PATH_CHARACTERS_SHOWN: usize = 64;
+
 /// Leaves a field out.
 type Clear = fn(&mut Peer);
 
@@ -210,6 +216,7 @@ impl Mask {
         let paths = mask.map_or(&[][..], |mask| &mask.paths);
         if let Some(unknown) = paths.iter().find(|path| FIELDS.iter().all(|(name, _)| name != path)) {
             let known = FIELDS.map(|(name, _)| name).join(", ");
+            let unknown: String = unknown.chars().take(PATH_CHARACTERS_SHOWN).collect();
             return Err(invalid(
                 "read_mask",
                 format!("{unknown:?} is no field of a peer; known are {known}"),
@@ -233,6 +240,7 @@ impl Mask {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tonic::Code;
 
     fn peer() -> Peer {
         Peer {

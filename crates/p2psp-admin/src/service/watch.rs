@@ -1,12 +1,12 @@
 //! Watching a journal: all records first, then what changes. A watcher that comes back names the last message it read; one that reads
 //! too slowly is told to begin anew.
 
-use super::{invalid, limits, status};
+use super::{Reason, invalid, limits, page::parts, refusal};
 use crate::journal::{Change, Journal, Record};
 use futures_util::{Stream, stream};
 use std::{collections::VecDeque, sync::Arc};
 use tokio::{sync::watch, time::timeout};
-use tonic::{Code, Status};
+use tonic::Status;
 
 /// Changes taken from the journal at a time.
 const BATCH: usize = 64;
@@ -80,7 +80,7 @@ impl<B: ?Sized, V: Record> Watcher<B, V> {
             let Some(changes) = (self.journal)(&self.backend).since(at, BATCH) else {
                 let message =
                     "the watcher reads slower than the team changes: watch again, without a resume token";
-                return Err(status(Code::ResourceExhausted, "RESYNC", message));
+                return Err(refusal(Reason::Resync, message));
             };
             if !changes.is_empty() {
                 self.batch = changes.into();
@@ -94,7 +94,7 @@ impl<B: ?Sized, V: Record> Watcher<B, V> {
             };
             match timeout(limits::HEARTBEAT, change).await {
                 Ok(true) => {}
-                Ok(false) => return Err(status(Code::Unavailable, "ENDING", "the process is ending")),
+                Ok(false) => return Err(refusal(Reason::Ending, "the process is ending")),
                 Err(_) => return Ok(Told::Alive),
             }
         }
@@ -112,9 +112,7 @@ fn resume<V: Record>(journal: &Journal<V>, token: &str) -> Result<Option<u64>, S
     if token.is_empty() {
         return Ok(None);
     }
-    let point = token.split_once('-').and_then(|(instance, revision)| {
-        Some((u64::from_str_radix(instance, 16).ok()?, revision.parse::<u64>().ok()?))
-    });
+    let point = parts(token).and_then(|(run, revision)| Some((run, revision.parse::<u64>().ok()?)));
     let (instance, revision) =
         point.ok_or_else(|| invalid("resume_token", "is none that this API gave: leave it empty"))?;
     Ok(Some(revision).filter(|at| instance == journal.instance() && journal.since(*at, 0).is_some()))
@@ -126,6 +124,7 @@ mod tests {
     use crate::journal::CHANGES_MAX;
     use futures_util::{FutureExt, StreamExt};
     use std::pin::Pin;
+    use tonic::Code;
 
     type Messages = Pin<Box<dyn Stream<Item = Result<(Point, Told<u32>), Status>> + Send>>;
 

@@ -1,11 +1,15 @@
-//! Clients that ask for what is not there, too much, or never read: each gets its status, and nobody else notices.
+//! Clients that ask for what is not there, noise, crowds, and sockets that belong to others: nobody else notices.
 
 use crate::{
+    guarded::{OPERATE, READ},
+    lines::Lines,
     services::code,
-    team::{DEADLINE, Lab, peer, peer_id},
+    strict::{Bystander, details, over_tcp, raw, tokens},
+    team::{DEADLINE, Lab, peer_id},
 };
+use futures_util::FutureExt;
 use p2psp_admin::{
-    Bind, BindError, Guard, Server,
+    Bind, BindError, Guard, Reason, Server,
     client::{Address, Connection, Credentials},
     limits, v1,
 };
@@ -15,8 +19,9 @@ use tokio::{
     net::{TcpStream, UnixStream},
     time::timeout,
 };
-use tonic::Code;
+use tonic::{Code, Status};
 use tonic_types::StatusExt;
+use tower_service::Service;
 
 #[tokio::test]
 async fn what_is_not_there_is_told() {
@@ -52,72 +57,146 @@ async fn what_is_not_there_is_told() {
     lab.close().await;
 }
 
-/// A request may be as long as the limit says, and one byte more is refused before it is read.
-#[tokio::test]
-async fn oversize_requests_are_refused() {
-    let lab = Lab::open("oversize", 0).await;
-    let mut client = lab.connect().await.runtime();
-    // A field's key and length take three bytes.
-    let request =
-        |bytes: usize| v1::SetLogLevelRequest { filter: "x".repeat(bytes - 3), request_id: String::new() };
-    let fits = client.set_log_level(request(limits::REQUEST_BYTES_MAX)).await;
-    assert_eq!(code(fits), Code::InvalidArgument, "read, and found too long for a filter");
-    let status = client.set_log_level(request(limits::REQUEST_BYTES_MAX + 1)).await.unwrap_err();
-    assert_eq!(status.code(), Code::OutOfRange, "{status}");
-    client.get_info(v1::GetInfoRequest {}).await.unwrap();
-    lab.close().await;
-}
-
-/// A watcher that reads nothing while the team changes is told to begin anew; it cost no more than its connection's window.
-#[tokio::test]
-async fn a_watcher_that_does_not_read_is_told_to_begin_anew() {
-    let lab = Lab::open("slow", 64).await;
-    let mut slow_client = lab.connect().await.splitter();
-    let mut slow = slow_client.watch_team(v1::WatchTeamRequest::default()).await.unwrap().into_inner();
-    let mut quick_client = lab.connect().await.splitter();
-    let mut quick = quick_client.watch_team(v1::WatchTeamRequest::default()).await.unwrap().into_inner();
-    quick.message().await.unwrap();
-    // Members with long lists of addresses fill the windows soon.
-    for n in 0..20_000_u64 {
-        let candidates = vec!["[2001:db8:1234:5678:9abc:def0:1234:5678]:65535".to_owned(); 8];
-        lab.team.peers.put(7, v1::Peer { joined_unix_ms: n, candidates, ..peer(7) });
-        timeout(DEADLINE, quick.message()).await.unwrap().unwrap().expect("whoever reads hears everything");
-    }
-    let mut read = 0;
-    let status = loop {
-        match timeout(DEADLINE, slow.message()).await.unwrap() {
-            Ok(Some(_)) => read += 1,
-            Ok(None) => panic!("it did not end well"),
-            Err(status) => break status,
-        }
-    };
-    assert!(read < 20_000, "what it did read was in its window: {read}");
-    assert_eq!(status.code(), Code::ResourceExhausted);
-    assert_eq!(status.get_error_details().error_info().unwrap().reason, "RESYNC");
-    let mut again = slow_client.watch_team(v1::WatchTeamRequest::default()).await.unwrap().into_inner();
-    let message = timeout(DEADLINE, again.message()).await.unwrap().unwrap().unwrap();
-    assert_eq!(message.revision, 64 + 20_000);
-    lab.close().await;
-}
-
-/// Noise on the port ends its own connection only; connections beyond the limit are closed at once.
+/// Noise on the port ends its own connection only, with a line. Connections that ask for nothing give way to new ones; whoever is at
+/// work stays, and only when all are is one more closed at once.
 #[tokio::test]
 async fn noise_and_crowds_disturb_nobody() {
-    let lab = Lab::open("noise", 0).await;
-    let mut client = lab.connect().await.runtime();
+    let lab = Lab::open("noise", 1).await;
+    let mut bystander = Bystander::of(&lab).await;
+    let lines = Lines::catch();
     let mut noise = TcpStream::connect(lab.tcp).await.unwrap();
     noise.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello \r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     timeout(DEADLINE, noise.read_to_end(&mut answer)).await.unwrap().unwrap();
+    lines.come().await;
+    lines.one(&["from=\"127.0.0.1:", "connection", "NO_HTTP"]);
+
+    let friend = over_tcp(&lab, None).await;
+    friend.runtime().get_info(v1::GetInfoRequest {}).await.unwrap();
     let mut crowd = Vec::new();
-    for _ in 0..limits::CONNECTIONS_MAX {
+    for _ in 1..limits::CONNECTIONS_MAX {
         crowd.push(TcpStream::connect(lab.tcp).await.unwrap());
     }
+    assert_eq!(lines.take(), [""; 0]);
+    let mut friends = vec![over_tcp(&lab, None).await];
+    friends[0].runtime().get_info(v1::GetInfoRequest {}).await.unwrap();
+    let oldest = timeout(DEADLINE, crowd[0].read(&mut [0; 1])).await.unwrap();
+    assert!(matches!(oldest, Ok(0) | Err(_)), "closed: {oldest:?}");
+    lines.one(&["CROWD", &format!("from=\"{}\"", crowd[0].local_addr().unwrap())]);
+
+    for _ in 2..limits::CONNECTIONS_MAX {
+        let one = over_tcp(&lab, None).await;
+        one.runtime().get_info(v1::GetInfoRequest {}).await.unwrap();
+        friends.push(one);
+    }
+    lines.take();
     let mut one_more = TcpStream::connect(lab.tcp).await.unwrap();
     let read = timeout(DEADLINE, one_more.read(&mut [0; 1])).await.unwrap();
     assert!(matches!(read, Ok(0) | Err(_)), "closed: {read:?}");
-    client.get_info(v1::GetInfoRequest {}).await.unwrap();
-    drop(crowd);
+    friend.runtime().get_info(v1::GetInfoRequest {}).await.unwrap();
+    bystander.goes_on(&lab).await;
+    lab.close().await;
+}
+
+/// A connection carries so many calls at a time; one more waits until one of them ends.
+#[tokio::test]
+async fn calls_of_a_connection_are_limited() {
+    let lab = Lab::open("calls", 1).await;
+    let mut bystander = Bystander::of(&lab).await;
+    let connection = over_tcp(&lab, None).await;
+    let mut watches = Vec::new();
+    for _ in 0..limits::STREAMS_MAX {
+        let watch = connection.splitter().watch_team(v1::WatchTeamRequest::default()).await;
+        watches.push(watch.unwrap().into_inner());
+    }
+    let mut client = connection.runtime();
+    let mut one_more = std::pin::pin!(client.get_info(v1::GetInfoRequest {}));
+    for _ in 0..100 {
+        assert!((&mut one_more).now_or_never().is_none(), "it waits");
+        bystander.goes_on(&lab).await;
+    }
+    drop(watches.pop());
+    timeout(DEADLINE, one_more).await.unwrap().unwrap();
+    lab.close().await;
+}
+
+/// Plain HTTP has its limit for heads, too: 431, one line, and the connection alone ends.
+#[tokio::test]
+async fn heads_of_plain_http_are_limited() {
+    let lab = Lab::open("heads", 1).await;
+    let mut bystander = Bystander::of(&lab).await;
+    let lines = Lines::catch();
+    for (bytes, expected) in [(limits::HEAD_BYTES_MAX / 2, "200"), (limits::HEAD_BYTES_MAX + 1, "431")] {
+        let mut stream = TcpStream::connect(lab.tcp).await.unwrap();
+        let long = "y".repeat(bytes);
+        let head = format!(
+            "GET /livez HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nX-Long: {long}\r\n\r\n",
+            lab.tcp
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        timeout(DEADLINE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {expected}"));
+    }
+    lines.come().await;
+    lines.one(&["from=\"127.0.0.1:", "connection", "NO_HTTP", "too large"]);
+    bystander.goes_on(&lab).await;
+    lab.close().await;
+}
+
+/// A caller has so many calls under way, whatever its connections; one more is refused, and another caller's are not.
+#[tokio::test]
+async fn calls_of_a_caller_are_limited() {
+    let (_vault, lab) = tokens("caller-calls").await;
+    let mut bystander = Bystander::of(&lab).await;
+    let lines = Lines::catch();
+    let mut watches = Vec::new();
+    while watches.len() < limits::CALLS_MAX {
+        let mut client = over_tcp(&lab, Some(READ)).await.splitter();
+        for _ in 0..limits::CALLS_MAX / 4 {
+            let watch = client.watch_team(v1::WatchTeamRequest::default()).await.unwrap().into_inner();
+            watches.push((client.clone(), watch));
+        }
+    }
+    let mut client = over_tcp(&lab, Some(READ)).await.splitter();
+    let refused = details(client.get_team(v1::GetTeamRequest {}).await, Reason::TooManyCalls);
+    assert_eq!(refused.quota_failure().unwrap().violations.len(), 1);
+    lines.one(&["by=\"r\"", "GetTeam", "TOO_MANY_CALLS", "128"]);
+    over_tcp(&lab, Some(OPERATE)).await.splitter().get_team(v1::GetTeamRequest {}).await.unwrap();
+    bystander.goes_on(&lab).await;
+    // The server hears of the end some time later.
+    watches.clear();
+    timeout(DEADLINE, async { while client.get_team(v1::GetTeamRequest {}).await.is_err() {} })
+        .await
+        .unwrap();
+    lab.close().await;
+}
+
+/// Without a token health is all that gRPC answers; reflection and every method of ours ask for one.
+#[tokio::test]
+async fn strangers_see_health_and_nothing_else() {
+    let (_vault, lab) = tokens("strangers-see").await;
+    let mut connection = over_tcp(&lab, None).await;
+    let health = raw("/grpc.health.v1.Health/Check", &[], &[]);
+    assert_eq!(connection.call(health).await.unwrap().headers().get("grpc-status"), None);
+    for path in [
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "/grpc.health.v1.Health/List",
+        "/p2psp.admin.v1.RuntimeService/GetInfo",
+        "/p2psp.admin.v1.RuntimeService/GetConfig",
+        "/p2psp.admin.v1.RuntimeService/Drain",
+        "//p2psp.admin.v1.RuntimeService/Drain",
+        "/P2PSP.admin.v1.RuntimeService/Drain",
+        "/livez/../metrics",
+        "/",
+    ] {
+        let answer = connection.call(raw(path, &[], &[])).await.unwrap();
+        let is_open = path == "/";
+        let status = Status::from_header_map(answer.headers());
+        assert_eq!(status.map(|status| status.code()), (!is_open).then_some(Code::Unauthenticated), "{path}");
+    }
+    assert_eq!(lab.team.drains.load(std::sync::atomic::Ordering::Relaxed), 0);
     lab.close().await;
 }
 

@@ -5,8 +5,12 @@
 mod buffer;
 mod guarded;
 mod hostile;
+mod lines;
 mod plain;
 mod renewal;
 mod services;
 mod steer;
+mod strict;
+mod strict_tls;
 mod team;
+mod unread;

@@ -102,7 +102,7 @@ impl SplitterBackend for Team {
 
     fn unban(&self, peer: PeerId) -> Answer<'_, ()> {
         let removed = self.bans.lock().unwrap().remove(&peer).map(|_| ());
-        Box::pin(async move { removed.ok_or_else(|| Refusal::NotFound("no ban".to_owned())) })
+        Box::pin(async move { removed.ok_or_else(|| Refusal::NotFound(format!("{peer} is not banned"))) })
     }
 
     fn bans(&self) -> Answer<'_, Vec<(PeerId, Duration)>> {

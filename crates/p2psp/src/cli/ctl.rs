@@ -192,7 +192,10 @@ impl CtlArgs {
 
 \x1b[1mExit codes:\x1b[0m
   0    done
-  1    refused: nobody of that key, a token that is not let in, too many commands waiting, or not what this process does
+  1    refused: not what this process does, or a fault
   2    the command line is wrong, or the process says that a value is
-  3    the address does not answer in time, or the process ended";
+  3    the address does not answer in time, or the process ended
+  5    not let in: no token or a wrong one, too small a scope, or a certificate that is not accepted
+  6    nobody, or no ban, of that key
+  7    no room at the moment: too many commands wait or calls are under way, or a watcher read too slowly; try again";
 }

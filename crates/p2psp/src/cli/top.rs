@@ -38,7 +38,8 @@ impl TopArgs {
 
 \x1b[1mExit codes:\x1b[0m
   0    quit, or asked to leave by a signal
-  1    refused: a token or certificate that is not let in, or the terminal failed
+  1    the terminal failed
   2    the command line is wrong, or standard input or output is no terminal
-  3    the address does not answer at the start; later on it is tried again and again";
+  3    the address does not answer at the start; later on it is tried again and again
+  5    not let in: no token or a wrong one, or a certificate that is not accepted";
 }

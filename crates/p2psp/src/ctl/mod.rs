@@ -14,7 +14,8 @@ use crate::{
     units::Span,
 };
 use p2psp_admin::{
-    client::{ConnectError, Connection},
+    Reason,
+    client::{ConnectError, Connection, certificate_problem},
     v1,
 };
 use serde_json::json;
@@ -34,33 +35,68 @@ impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {
         use tonic::Code as Grpc;
         let message = printable::line(status.message());
+        let told = match next_step(&status) {
+            Some(next) => format!("{message}; {next}"),
+            None => message.clone(),
+        };
         match status.code() {
-            Grpc::InvalidArgument | Grpc::OutOfRange => Self::new(Code::Usage, message),
-            Grpc::Unavailable | Grpc::DeadlineExceeded => Self::new(Code::NoSeat, message),
+            Grpc::InvalidArgument | Grpc::OutOfRange => Self::new(Code::Usage, told),
+            Grpc::ResourceExhausted => match Reason::of(&status) {
+                Some(Reason::RequestTooLarge | Reason::HeadTooLarge) => Self::new(Code::Usage, told),
+                Some(_) | None => Self::new(Code::Busy, told),
+            },
+            Grpc::Unauthenticated | Grpc::PermissionDenied => Self::new(Code::Denied, told),
+            Grpc::NotFound => Self::new(Code::Absent, told),
+            Grpc::Unavailable | Grpc::DeadlineExceeded => Self::new(Code::NoSeat, told),
             Grpc::Unimplemented => Self::new(
                 Code::Runtime,
                 "this process does not do that: `p2psp ctl get info` says whether it is a splitter or a peer",
             ),
             // No answer of ours: what a connection breaks with.
-            Grpc::Unknown | Grpc::Cancelled => {
-                Self::new(Code::NoSeat, format!("the connection broke: {message}"))
-            }
+            Grpc::Unknown | Grpc::Cancelled => match certificate_problem(&status) {
+                Some(problem) => Self::new(Code::Denied, problem),
+                None => Self::new(Code::NoSeat, format!("the connection broke: {message}")),
+            },
             Grpc::Ok
-            | Grpc::NotFound
             | Grpc::AlreadyExists
-            | Grpc::PermissionDenied
-            | Grpc::ResourceExhausted
             | Grpc::FailedPrecondition
             | Grpc::Aborted
             | Grpc::Internal
-            | Grpc::DataLoss
-            | Grpc::Unauthenticated => Self::new(Code::Runtime, message),
+            | Grpc::DataLoss => Self::new(Code::Runtime, told),
         }
     }
 }
 
+/// What to do about a refusal, where its message does not say it in this command's words.
+fn next_step(status: &tonic::Status) -> Option<&'static str> {
+    Some(match Reason::of(status)? {
+        Reason::NoToken => "set P2PSP_CTL_TOKEN to one of the process's --admin-tokens",
+        Reason::WrongToken => "compare P2PSP_CTL_TOKEN with the process's --admin-tokens",
+        Reason::Scope => "set P2PSP_CTL_TOKEN to a token with that scope",
+        Reason::NotFound => "`p2psp ctl get peers`, `neighbours` or `bans` lists those that are there",
+        Reason::Busy => "try again in a moment",
+        Reason::Malformed => "is this program of the process's version? `p2psp --version`",
+        Reason::Browser
+        | Reason::InvalidField
+        | Reason::StalePageToken
+        | Reason::TooManyCalls
+        | Reason::Ending
+        | Reason::Resync
+        | Reason::RequestTooLarge
+        | Reason::HeadTooLarge
+        | Reason::Compressed
+        | Reason::UnknownMethod
+        | Reason::Internal => return None,
+    })
+}
+
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
+        if let ConnectError::Tls { source, .. } = &error
+            && let Some(problem) = certificate_problem(source)
+        {
+            return Self::new(Code::Denied, problem);
+        }
         let is_ours = matches!(error, ConnectError::Credentials(_) | ConnectError::Token);
         let code = if is_ours { Code::Usage } else { Code::NoSeat };
         Self::new(code, error)
@@ -327,7 +363,7 @@ fn named(prefix: &str, keys: impl Iterator<Item = String>, what: &str) -> Result
             Code::Usage,
             format!("more than one {what} begins with {prefix}: write more of it"),
         )),
-        (None, _) => Err(Failure::new(Code::Runtime, format!("no {what} begins with {prefix}"))),
+        (None, _) => Err(Failure::new(Code::Absent, format!("no {what} begins with {prefix}"))),
     }
 }
 
@@ -351,7 +387,7 @@ mod tests {
         for (prefix, code, says) in [
             ("abcd", Code::Usage, "more than one"),
             ("abc", Code::Usage, "at least 4"),
-            ("zzzz", Code::Runtime, "no key begins with zzzz"),
+            ("zzzz", Code::Absent, "no key begins with zzzz"),
         ] {
             let failure = named(prefix, keys(), "key").unwrap_err();
             assert_eq!(failure.code(), Failure::new(code, "").code(), "{prefix}");
