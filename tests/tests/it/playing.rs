@@ -32,10 +32,10 @@ fn eight_peers_play_the_test_card() {
     team.ends();
     for last in team.last() {
         assert_eq!(last["lost_chunks_total"], 0, "{last:#}");
-        // On a busy machine a chunk that was rebuilt or asked for may still come by itself.
+        // A second way would bring each chunk twice. On a busy machine some that were rebuilt, or pulled at the start, come by themselves
+        // too.
         let count = |key: &str| last[key].as_u64().unwrap();
-        let repaired = count("rebuilt_chunks_total") + count("asked_chunks_total");
-        assert!(count("duplicate_chunks_total") <= repaired, "{last:#}");
+        assert!(count("duplicate_chunks_total") <= count("received_chunks_total") / 4, "{last:#}");
     }
     let splitter = team.splitter.process.last();
     let number = |key: &str| splitter[key].as_f64().unwrap();
