@@ -520,6 +520,9 @@ pub struct ListNeighboursRequest {
     /// `next_page_token` of the page before; empty for the first.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// Which fields of each teammate to give; all when empty.
+    #[prost(message, optional, tag = "3")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 /// Teammates.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2330,6 +2333,9 @@ pub struct ListBansRequest {
     /// `next_page_token` of the page before; empty for the first.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// Which fields of each ban to give; all when empty.
+    #[prost(message, optional, tag = "3")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 /// Bans.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -1,5 +1,6 @@
 //! The services: requests checked, backends asked, answers shaped. Owns every limit of the API and how a refusal is told.
 
+mod mask;
 mod mutation;
 mod page;
 mod peer;

@@ -1,7 +1,9 @@
 //! `PeerService`: a peer's place, its teammates, its leaving.
 
 use super::{
-    Mutations, caller, page,
+    Mutations, caller,
+    mask::Mask,
+    page,
     watch::{Told, watch},
 };
 use crate::{
@@ -48,12 +50,13 @@ impl PeerService for PeerCalls {
         &self,
         request: Request<ListNeighboursRequest>,
     ) -> Result<Response<ListNeighboursResponse>, Status> {
-        let ListNeighboursRequest { page_size, page_token } = request.into_inner();
+        let ListNeighboursRequest { page_size, page_token, read_mask } = request.into_inner();
+        let mask = Mask::read(read_mask.as_ref())?;
         let journal = self.backend.neighbours();
         let (after, max) = page::wanted_slots(journal.instance(), page_size, &page_token)?;
         let (neighbours, next, total) = journal.page(after, max);
         Ok(Response::new(ListNeighboursResponse {
-            neighbours,
+            neighbours: neighbours.into_iter().map(|neighbour| mask.apply(neighbour)).collect(),
             next_page_token: page::token(journal.instance(), next),
             total_size: u32::try_from(total).unwrap_or(u32::MAX),
         }))

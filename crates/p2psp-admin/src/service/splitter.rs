@@ -1,7 +1,9 @@
 //! `SplitterService`: the channel, the team, and what can be done about a member.
 
 use super::{
-    Mutations, caller, invalid, limits, page, peer_id,
+    Mutations, caller, invalid, limits,
+    mask::Mask,
+    page, peer_id,
     reason::no_peer,
     watch::{Told, watch},
 };
@@ -20,7 +22,6 @@ use crate::{
 };
 use futures_util::{Stream, StreamExt};
 use p2psp_wire::PeerId;
-use prost_types::FieldMask;
 use std::{pin::Pin, sync::Arc, time::Duration};
 use tonic::{Request, Response, Status};
 
@@ -137,7 +138,8 @@ impl SplitterService for SplitterCalls {
         &self,
         request: Request<ListBansRequest>,
     ) -> Result<Response<ListBansResponse>, Status> {
-        let ListBansRequest { page_size, page_token } = request.into_inner();
+        let ListBansRequest { page_size, page_token, read_mask } = request.into_inner();
+        let mask = Mask::read(read_mask.as_ref())?;
         let instance = self.backend.peers().instance();
         let wanted = page::wanted(instance, page_size, &page_token)?;
         let after = page::behind::<PeerId>(wanted.after)?;
@@ -150,7 +152,10 @@ impl SplitterService for SplitterCalls {
             remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
         });
         let next_page_token = page::token(instance, last);
-        Ok(Response::new(ListBansResponse { bans: bans.collect(), next_page_token }))
+        Ok(Response::new(ListBansResponse {
+            bans: bans.map(|ban| mask.apply(ban)).collect(),
+            next_page_token,
+        }))
     }
 
     async fn set_peer_weight_limit(
@@ -188,99 +193,10 @@ fn ban(ban_ms: Option<u64>) -> Result<Duration, Status> {
     Ok(ban)
 }
 
-/// Characters of an unknown path that are told; longer than any field's name.
-const PATH_CHARACTERS_SHOWN: usize = 64;
-
-/// Leaves a field out.
-type Clear = fn(&mut Peer);
-
-/// A member's fields and how each is left out.
-const FIELDS: [(&str, Clear); 10] = [
-    ("slot", |peer| peer.slot = 0),
-    ("peer", |peer| peer.peer.clear()),
-    ("state", |peer| peer.state = 0),
-    ("remote", |peer| peer.remote.clear()),
-    ("candidates", |peer| peer.candidates.clear()),
-    ("joined_unix_ms", |peer| peer.joined_unix_ms = 0),
-    ("weight", |peer| peer.weight = 0),
-    ("blocked", |peer| peer.blocked = false),
-    ("missing_ratio", |peer| peer.missing_ratio = None),
-    ("weight_limit", |peer| peer.weight_limit = None),
-];
-
-/// Which fields of members are given.
-struct Mask(Vec<Clear>);
-
-impl Mask {
-    fn read(mask: Option<&FieldMask>) -> Result<Self, Status> {
-        let paths = mask.map_or(&[][..], |mask| &mask.paths);
-        if let Some(unknown) = paths.iter().find(|path| FIELDS.iter().all(|(name, _)| name != path)) {
-            let known = FIELDS.map(|(name, _)| name).join(", ");
-            let unknown: String = unknown.chars().take(PATH_CHARACTERS_SHOWN).collect();
-            return Err(invalid(
-                "read_mask",
-                format!("{unknown:?} is no field of a peer; known are {known}"),
-            ));
-        }
-        let left_out = |(name, clear): &(&str, Clear)| {
-            let is_given = paths.is_empty() || paths.iter().any(|path| path == name);
-            (!is_given).then_some(*clear)
-        };
-        Ok(Self(FIELDS.iter().filter_map(left_out).collect()))
-    }
-
-    fn apply(&self, mut peer: Peer) -> Peer {
-        for clear in &self.0 {
-            clear(&mut peer);
-        }
-        peer
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use tonic::Code;
-
-    fn peer() -> Peer {
-        Peer {
-            slot: 1,
-            peer: "p".to_owned(),
-            state: 2,
-            remote: "r".to_owned(),
-            candidates: vec!["c".to_owned()],
-            joined_unix_ms: 4,
-            weight: 5,
-            blocked: true,
-            missing_ratio: Some(0.5),
-            weight_limit: Some(6),
-        }
-    }
-
-    fn masked(paths: &[&str]) -> Result<Peer, Status> {
-        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
-        Mask::read(Some(&FieldMask { paths })).map(|mask| mask.apply(peer()))
-    }
-
-    /// A mask gives exactly what it names, each field alone and all of them by default.
-    #[test]
-    fn masks_give_what_they_name() {
-        assert_eq!(Mask::read(None).unwrap().apply(peer()), peer());
-        assert_eq!(masked(&[]).unwrap(), peer());
-        assert_eq!(masked(&FIELDS.map(|(name, _)| name)).unwrap(), peer());
-        for (name, clear) in FIELDS {
-            let one = masked(&[name]).unwrap();
-            let mut nothing = one.clone();
-            clear(&mut nothing);
-            assert_ne!(one, Peer::default(), "{name}");
-            assert_eq!(nothing, Peer::default(), "{name} alone");
-        }
-        let status = masked(&["slot", "adress"]).unwrap_err();
-        assert!(
-            status.code() == Code::InvalidArgument && status.message().contains("\"adress\""),
-            "{status}"
-        );
-    }
 
     #[test]
     fn bans_are_bounded() {

@@ -120,6 +120,12 @@ async fn members_are_expelled_banned_and_pardoned() {
     let first = v1::ListBansRequest { page_size: 1, ..v1::ListBansRequest::default() };
     let page = client.list_bans(first.clone()).await.unwrap().into_inner();
     assert_eq!(page.bans, [v1::Ban { peer: peer_id(1).to_string(), remaining_ms: 5_000 }]);
+    let masked = v1::ListBansRequest {
+        read_mask: Some(prost_types::FieldMask { paths: vec!["peer".to_owned()] }),
+        ..first.clone()
+    };
+    let bans = client.list_bans(masked).await.unwrap().into_inner().bans;
+    assert_eq!(bans, [v1::Ban { peer: peer_id(1).to_string(), remaining_ms: 0 }]);
     let next = v1::ListBansRequest { page_token: page.next_page_token, ..first };
     let page = client.list_bans(next).await.unwrap().into_inner();
     assert_eq!(page.bans[0].remaining_ms, 600_000, "the default");

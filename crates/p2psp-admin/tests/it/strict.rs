@@ -245,7 +245,11 @@ async fn a_stale_page_token_is_refused() {
         let ban = v1::BanPeerRequest { peer: peer_id(n).to_string(), ..v1::BanPeerRequest::default() };
         client.ban_peer(ban).await.unwrap();
     }
-    let bans = |page_token: &str| v1::ListBansRequest { page_size: 1, page_token: page_token.to_owned() };
+    let bans = |page_token: &str| v1::ListBansRequest {
+        page_size: 1,
+        page_token: page_token.to_owned(),
+        ..Default::default()
+    };
     let of_bans = client.list_bans(bans("")).await.unwrap().into_inner().next_page_token;
     assert!(!good.is_empty() && !of_bans.is_empty());
     let lines = Lines::catch();

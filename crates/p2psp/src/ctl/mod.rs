@@ -232,7 +232,7 @@ impl Ctl {
     async fn neighbours(&self) -> Result<Vec<v1::Neighbour>, Failure> {
         let mut client = self.connection.peer();
         let mut neighbours = Vec::new();
-        let mut request = v1::ListNeighboursRequest { page_size: PAGE, page_token: String::new() };
+        let mut request = v1::ListNeighboursRequest { page_size: PAGE, ..Default::default() };
         loop {
             let page = self.ask(client.list_neighbours(request.clone())).await?;
             neighbours.extend(page.neighbours);
@@ -246,7 +246,7 @@ impl Ctl {
     async fn bans(&self) -> Result<Vec<v1::Ban>, Failure> {
         let mut client = self.connection.splitter();
         let mut bans = Vec::new();
-        let mut request = v1::ListBansRequest { page_size: PAGE, page_token: String::new() };
+        let mut request = v1::ListBansRequest { page_size: PAGE, ..Default::default() };
         loop {
             let page = self.ask(client.list_bans(request.clone())).await?;
             bans.extend(page.bans);

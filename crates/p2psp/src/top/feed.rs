@@ -188,7 +188,7 @@ impl Talk<'_> {
             self.tell(News::Status(Box::new(status))).await?;
         }
         let mut neighbours = Vec::new();
-        let mut request = v1::ListNeighboursRequest { page_size: PAGE, page_token: String::new() };
+        let mut request = v1::ListNeighboursRequest { page_size: PAGE, ..Default::default() };
         loop {
             let page = in_time(within, client.list_neighbours(request.clone())).await?;
             neighbours.extend(page.neighbours);
