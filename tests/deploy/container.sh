@@ -51,6 +51,8 @@ team() {
     secrets
     for role in splitter peer; do
         store from --quiet --pull-never --name "$role" localhost/p2psp >/dev/null
+        # buildah would mount the image's volume at the same place, and now and then over the one of this team.
+        store config --volume /var/lib/p2psp- "$role"
         install -d -o 65532 -g 65532 "$work/state/$role"
     done
     if inside splitter "${health[@]:1}" >/dev/null 2>&1; then
