@@ -157,6 +157,12 @@ impl Running {
     #[must_use]
     pub fn admin(&mut self) -> Arc<dyn SplitterBackend> {
         self.is_watched = true;
+        self.steering()
+    }
+
+    /// The same for those who read no members: those are not written down for them.
+    #[must_use]
+    pub fn steering(&self) -> Arc<dyn SplitterBackend> {
         let (handle, stats, peers) = (self.handle.clone(), self.stats.subscribe(), Arc::clone(&self.peers));
         Arc::new(Backend::new(handle, stats, peers, Arc::clone(&self.limits), self.started_unix_ms))
     }

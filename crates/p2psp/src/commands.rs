@@ -89,7 +89,8 @@ pub(crate) async fn splitter(
     let log = Arc::new(log);
     let process = Arc::new(Steering { config: reload.shown(), log: Arc::clone(&log), stop: stop.clone() });
     // Who reads that the process is ready may send the signal.
-    reload.listen(reload::Running { log, doors: operators.doors(), stop: stop.clone() })?;
+    let team = Some(running.steering());
+    reload.listen(reload::Running { log, doors: operators.doors(), team, stop: stop.clone() })?;
     report.ready(&ready, &lines);
     supervisor::ready();
     let answering = operators.answer(|| Admin::splitter(process, running.admin()), stop.clone());
@@ -143,7 +144,7 @@ pub(crate) async fn peer(reload: Reload<PeerArgs>, report: ReportArgs, log: Log)
     let log = Arc::new(log);
     let process = Arc::new(Steering { config: reload.shown(), log: Arc::clone(&log), stop: stop.clone() });
     // Who reads that the process is ready may send the signal.
-    reload.listen(reload::Running { log, doors: operators.doors(), stop: stop.clone() })?;
+    reload.listen(reload::Running { log, doors: operators.doors(), team: None, stop: stop.clone() })?;
     report.ready(&ready, &lines);
     supervisor::ready();
     let answering = operators.answer(|| Admin::peer(process, running.admin()), stop.clone());

@@ -9,7 +9,7 @@ use crate::{
     signals::Stop,
     supervisor,
 };
-use p2psp_admin::{Doors, Guard, Renewed};
+use p2psp_admin::{Doors, Guard, LimitsChange, Renewed, SplitterBackend};
 use p2psp_net::tasks;
 use std::{
     io::{self, IsTerminal, stderr, stdin, stdout},
@@ -22,7 +22,7 @@ use tokio::{
 use tracing::{Level, enabled, error, info, warn};
 
 /// Settings of a role that count from the moment when they are read again; [`Reload::apply`] is where they take effect. All others take
-/// a restart. Of the settings before the first table `log_level` is one of these.
+/// a restart, those aside that limit a team ([`Role::LIMITS`]). Of the settings before the first table `log_level` counts too.
 const LIVE: [&str; 4] = ["admin_cert", "admin_key", "admin_clients", "admin_tokens"];
 
 /// What of a running command can change.
@@ -31,6 +31,8 @@ pub(crate) struct Running {
     pub(crate) log: Arc<Log>,
     /// What stands at the operators' addresses; `None` where there are none.
     pub(crate) doors: Option<Doors>,
+    /// The team that the process has; `None` in a peer.
+    pub(crate) team: Option<Arc<dyn SplitterBackend>>,
     pub(crate) stop: Stop,
 }
 
@@ -140,15 +142,25 @@ impl<A: Role> Reload<A> {
         // The stream does not wait for a disk.
         let asked = spawn_blocking(move || Asked::read(&common, &flags));
         let asked = asked.await.map_err(|problem| Failure::of(Code::Runtime, &problem))??;
-        self.apply(running, asked)
+        self.apply(running, asked).await
     }
 
     /// Puts in force what can be, and says what that was and what cannot.
-    fn apply(&mut self, running: &Running, asked: Asked<A>) -> Result<(), Failure> {
+    async fn apply(&mut self, running: &Running, asked: Asked<A>) -> Result<(), Failure> {
         let Asked { sources, settings, filter, guard } = asked;
-        // The addresses that are open are those of the start: this is the last that may fail, and then it changes nothing.
+        // The addresses that are open are those of the start.
+        if let Some(doors) = &running.doors {
+            doors.check(&guard).map_err(|problem| Failure::of(Code::Usage, &problem))?;
+        }
+        let limits = changed(self.in_force.limits(), settings.limits());
+        if let Some(team) = running.team.as_ref().filter(|_| limits != LimitsChange::default()) {
+            // The last that may fail, and then it changes nothing.
+            team.update_limits(limits).await.map_err(|refusal| Failure::of(Code::Runtime, &refusal))?;
+        }
         let renewed = match &running.doors {
-            Some(doors) => doors.replace(guard).map_err(|problem| Failure::of(Code::Usage, &problem))?,
+            Some(doors) => {
+                doors.replace(guard).expect("nobody else changes what is there, and it was checked")
+            }
             None => Renewed::default(),
         };
         let mut outcome = Outcome::default();
@@ -193,7 +205,8 @@ impl<A: Role> Reload<A> {
         names.retain(|name| old.get(*name) != new.get(*name));
         for name in names {
             let line = difference(A::TABLE, name, &old_shown, &new_shown);
-            if has_doors && LIVE.contains(&name.as_str()) {
+            let name_is_in = |names: &[&str]| names.contains(&name.as_str());
+            if name_is_in(A::LIMITS) || has_doors && name_is_in(&LIVE) {
                 outcome.changed.push(line);
                 match new.get(name) {
                     Some(value) => kept.insert(name.clone(), value.clone()),
@@ -229,6 +242,19 @@ impl<A: Role> Reload<A> {
                  changed"
             ),
         }
+    }
+}
+
+/// What of `new` is not as it was. What operators set meanwhile stays where the file asks for nothing else than before.
+fn changed(old: LimitsChange, new: LimitsChange) -> LimitsChange {
+    fn other<T: PartialEq>(old: Option<T>, new: Option<T>) -> Option<T> {
+        if new == old { None } else { new }
+    }
+    LimitsChange {
+        team_size_max: other(old.team_size_max, new.team_size_max),
+        own_copies_max: other(old.own_copies_max, new.own_copies_max),
+        uplink_bits_per_s: other(old.uplink_bits_per_s, new.uplink_bits_per_s),
+        ban: other(old.ban, new.ban),
     }
 }
 

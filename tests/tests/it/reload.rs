@@ -61,7 +61,7 @@ impl Running {
         let admin = "--admin=127.0.0.1:0,0.0.0.0:0";
         arguments.push(admin);
         let link = splitter.as_ref().map(|splitter| splitter.link.clone());
-        fs::write(&settings.0, text(role, [&tokens, &certificate, &key], link.as_deref(), "info", "20M"))
+        fs::write(&settings.0, text(role, [&tokens, &certificate, &key], link.as_deref(), "info", "1s"))
             .unwrap();
         let process = cli::start(role, &arguments);
         let [plain, tls] = [0, 1]
@@ -71,10 +71,10 @@ impl Running {
     }
 
     /// Says other things in the settings file.
-    fn set(&self, level: &str, uplink: &str, more: &str) {
+    fn set(&self, level: &str, grace: &str, more: &str) {
         let link = self.splitter.as_ref().map(|splitter| splitter.link.as_str());
         let files = [&self.tokens, &self.certificate, &self.key];
-        fs::write(&self.settings.0, text(self.role, files, link, level, uplink) + more).unwrap();
+        fs::write(&self.settings.0, text(self.role, files, link, level, grace) + more).unwrap();
     }
 
     /// Has it read everything again; gives the lines that it writes about that, which are those that are expected.
@@ -144,11 +144,11 @@ fn text(
     [tokens, certificate, key]: [&TempFile; 3],
     link: Option<&str>,
     level: &str,
-    uplink: &str,
+    grace: &str,
 ) -> String {
     let link = link.map(|link| format!("link = \"{link}\"\n")).unwrap_or_default();
     format!(
-        "log_level = \"{level}\"\n[{role}]\n{link}uplink = \"{uplink}\"\nadmin_tokens = \"{}\"\nadmin_cert = \"{}\"\nadmin_key = \"{}\"\n",
+        "log_level = \"{level}\"\n[{role}]\n{link}grace = \"{grace}\"\nadmin_tokens = \"{}\"\nadmin_cert = \"{}\"\nadmin_key = \"{}\"\n",
         tokens.path(),
         certificate.path(),
         key.path(),
@@ -195,26 +195,26 @@ fn level_and_tokens(role: &'static str) {
     running.reload(&[NOTHING]);
 
     tell(&running.tokens, NEW_TOKEN);
-    running.set("debug", "30M", "grace = \"2s\"\n");
+    running.set("debug", "2s", "advertise = [\"127.0.0.1:9\"]\n");
     let lines = running.reload(&[IN_FORCE, RESTART]);
     assert!(lines[0].contains("INFO") && lines[0].contains("log_level: info -> debug"), "{lines:#?}");
     assert!(lines[0].contains("who is let in") && !lines[0].contains("certificate"), "{lines:#?}");
     assert!(lines[1].contains("WARN"), "{lines:#?}");
     let pending = [
-        format!("{role}.uplink: \\\"20M\\\" -> \\\"30M\\\""),
-        format!("{role}.grace: its default -> \\\"2s\\\""),
+        format!("{role}.grace: \\\"1s\\\" -> \\\"2s\\\""),
+        format!("{role}.advertise: its default -> [\\\"127.0.0.1:9\\\"]"),
     ];
     assert!(pending.iter().all(|part| lines[1].contains(part)), "{lines:#?}");
     assert_eq!((running.scrape(OLD_TOKEN), running.scrape(NEW_TOKEN)), (401, 200));
 
     // What takes a restart is told until there was one, or until it is taken back.
     running.reload(&[RESTART]);
-    running.set("debug", "20M", "");
+    running.set("debug", "1s", "");
     running.reload(&[NOTHING]);
     // A log that falls silent says so first.
-    running.set("error", "20M", "");
+    running.set("error", "1s", "");
     running.reload(&[IN_FORCE]);
-    running.set("info", "20M", "");
+    running.set("info", "1s", "");
     running.reload(&[IN_FORCE]);
     let log = running.process.log();
     assert!(!log.contains(OLD_TOKEN) && !log.contains(NEW_TOKEN), "{log}");
@@ -286,17 +286,17 @@ fn wrong(role: &'static str) {
     tell(&running.tokens, NEW_TOKEN);
     for (more, says) in [
         ("colour = \"blue\"\n", &[last, "unknown key `colour`"][..]),
-        ("grace = \"soon\"\n", &[last, "grace", "a duration is"]),
+        ("uplink = \"much\"\n", &[last, "uplink", "a bit rate is"]),
         ("advertise = [\"tv.example.org\"]\n", &[last, "advertise", "write"]),
-        ("grace = \n", &[last]),
+        ("uplink = \n", &[last]),
         ("admin_clients = \"/nowhere/roots.pem\"\n", &["/nowhere/roots.pem"]),
     ] {
-        running.set("debug", "20M", more);
+        running.set("debug", "1s", more);
         unchanged(&mut running, says);
     }
-    running.set("loud", "20M", "");
+    running.set("loud", "1s", "");
     unchanged(&mut running, &["log_level", "`loud` is none of"]);
-    running.set("debug", "20M", "");
+    running.set("debug", "1s", "");
     fs::write(&running.tokens.0, "alice admin short\n").unwrap();
     unchanged(&mut running, &["line 1", "a token has"]);
     tell(&running.tokens, NEW_TOKEN);
@@ -316,7 +316,7 @@ fn wrong(role: &'static str) {
 
     // And when all is right again it counts.
     show(&running.certificate, &running.key, &new);
-    running.set("debug", "20M", "");
+    running.set("debug", "1s", "");
     let lines = running.reload(&[IN_FORCE]);
     for part in ["log_level", "certificate", "who is let in"] {
         assert!(lines[0].contains(part), "{lines:#?}");

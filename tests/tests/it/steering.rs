@@ -1,12 +1,14 @@
 //! Steering a team that is on the air, with `p2psp ctl`: a member's share of turns, the team's limits, and a look into a peer's buffer.
 
+use crate::doors::TempFile;
+use nix::sys::signal::Signal;
 use p2psp_tests::{
     cli,
     process::Process,
     team::{Peer, Splitter, Team},
 };
 use serde_json::Value;
-use std::{process::Output, time::Duration};
+use std::{fs, process::Output, time::Duration};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
@@ -156,6 +158,42 @@ fn limits_change_while_the_team_runs() {
     assert!(table.lines().any(|line| line.split_whitespace().eq(["uplink_bits_per_s", "300000"])), "{table}");
     splitter
         .wait_stats("chunks that did not fit", PATIENCE, |stats| count(stats, "overflowed_chunks_total") > 0);
+}
+
+/// A settings file that is read again changes the team's limits where it says something new, and leaves what operators set where it
+/// does not; the roster, `get config` and the log agree.
+#[test]
+fn a_settings_file_changes_limits() {
+    let settings = TempFile::new("limits.toml", b"[splitter]\nteam_size = 1\nown_copies = 2\n");
+    let listen = ["--input", "testcard", "--rate", "1M", ADMIN[0], ADMIN[1], "--config", settings.path()];
+    let splitter = Splitter::start(&listen);
+    let first = Peer::start("first", &splitter.link, &ADMIN);
+    first.wait_played(1, PATIENCE);
+    let late = Peer::start("late", &splitter.link, &ADMIN);
+    late.process.wait_log("the team is full", PATIENCE);
+    let process = &splitter.process;
+    told(process, &["limits", "--ban", "1m"]);
+
+    fs::write(&settings.0, "[splitter]\nteam_size = 5\nuplink = \"9M\"\n").unwrap();
+    process.signal(Signal::SIGHUP);
+    let line = process.wait_log("and these are in force", PATIENCE);
+    for part in ["team_size: 1 -> 5", "own_copies: 2 -> its default", "uplink: its default -> \\\"9M\\\""] {
+        assert!(line.contains(&format!("splitter.{part}")), "{part} is not in {line}");
+    }
+    late.wait_played(1, PATIENCE);
+    let limits = told(process, &["limits"])["limits"].clone();
+    let seen = ["team_size_max", "uplink_bits_per_s", "ban_ms"].map(|key| count(&limits, key));
+    assert_eq!(seen, [5, 9_000_000, 60_000]);
+    let default = told(&Splitter::start(&["--input", "testcard", ADMIN[0], ADMIN[1]]).process, &["limits"]);
+    assert_eq!(limits["own_copies_max"], default["limits"]["own_copies_max"]);
+    let config = String::from_utf8(ctl(process, &["get", "config"]).stdout).unwrap();
+    assert!(config.contains("team_size = 5\n"), "{config}");
+
+    // What is wrong leaves them all.
+    fs::write(&settings.0, "[splitter]\nteam_size = 6\nuplink = \"9M\"\nban = \"soon\"\n").unwrap();
+    process.signal(Signal::SIGHUP);
+    process.wait_log("the settings stay as they are", PATIENCE);
+    assert_eq!(told(process, &["limits"])["limits"], limits);
 }
 
 /// What a peer tells of its buffer is what it plays from.

@@ -161,6 +161,15 @@ pub struct Doors {
 }
 
 impl Doors {
+    /// Whether [`Self::replace`] would take it.
+    ///
+    /// # Errors
+    ///
+    /// It would leave an address open to others.
+    pub fn check(&self, guard: &Guard) -> Result<(), GuardError> {
+        self.binds.iter().try_for_each(|bind| guard.covers(bind))
+    }
+
     /// Puts another guard there, for everyone who comes from now on. Connections that are open go on if only the certificate is
     /// another one; if it is who is let in, those over TCP are closed within a second, so that nobody stays who would not be let in
     /// any more.
@@ -169,7 +178,7 @@ impl Doors {
     ///
     /// It would leave an address open to others: then everything stays as it is.
     pub fn replace(&self, guard: Guard) -> Result<Renewed, GuardError> {
-        self.binds.iter().try_for_each(|bind| guard.covers(bind))?;
+        self.check(&guard)?;
         let mut renewed = Renewed::default();
         self.guard.send_if_modified(|old| {
             renewed = guard.renewed(old);

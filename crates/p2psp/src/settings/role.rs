@@ -5,7 +5,7 @@ use crate::{
     cli::{PeerArgs, SplitterArgs},
     logging::Filter,
 };
-use p2psp_admin::{Bind, GuardFiles};
+use p2psp_admin::{Bind, GuardFiles, LimitsChange};
 use p2psp_net::Identity;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -13,6 +13,9 @@ use serde::{Serialize, de::DeserializeOwned};
 pub(crate) trait Role: Clone + Serialize + DeserializeOwned + Send + 'static {
     /// The table's name.
     const TABLE: &'static str;
+
+    /// The settings that limit a team: a running one takes others.
+    const LIMITS: &'static [&'static str];
 
     /// What a file says of it.
     fn of(sources: &Sources) -> &Self;
@@ -32,6 +35,9 @@ pub(crate) trait Role: Clone + Serialize + DeserializeOwned + Send + 'static {
 
     /// What stands at the operators' doors.
     fn guard(&self) -> GuardFiles;
+
+    /// What [`Self::LIMITS`] say, defaults where nothing is said.
+    fn limits(&self) -> LimitsChange;
 
     /// These, with defaults where nothing is said, as a settings file without secrets.
     fn shown(&self) -> String {
@@ -90,6 +96,7 @@ impl Sources {
 
 impl Role for SplitterArgs {
     const TABLE: &'static str = "splitter";
+    const LIMITS: &'static [&'static str] = &["team_size", "own_copies", "uplink", "ban"];
 
     fn of(sources: &Sources) -> &Self {
         &sources.file.splitter
@@ -110,10 +117,21 @@ impl Role for SplitterArgs {
     fn guard(&self) -> GuardFiles {
         self.guard()
     }
+
+    fn limits(&self) -> LimitsChange {
+        let all = merge(self, &Self::defaults());
+        LimitsChange {
+            team_size_max: all.team_size,
+            own_copies_max: all.own_copies,
+            uplink_bits_per_s: all.uplink.map(|rate| rate.0),
+            ban: all.ban.map(|span| span.0),
+        }
+    }
 }
 
 impl Role for PeerArgs {
     const TABLE: &'static str = "peer";
+    const LIMITS: &'static [&'static str] = &[];
 
     fn of(sources: &Sources) -> &Self {
         &sources.file.peer
@@ -133,5 +151,9 @@ impl Role for PeerArgs {
 
     fn guard(&self) -> GuardFiles {
         self.guard()
+    }
+
+    fn limits(&self) -> LimitsChange {
+        LimitsChange::default()
     }
 }
