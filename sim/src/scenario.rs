@@ -205,6 +205,12 @@ pub const ALL: &[Scenario] = &[
         run: recovery::mass_death,
     },
     Scenario {
+        name: "crash",
+        aliases: &[],
+        about: "members die one by one: their turns go elsewhere within 600 ms, and nobody misses a chunk",
+        run: silence::crash,
+    },
+    Scenario {
         name: "silence",
         aliases: &[],
         about: "the dead are out of the roster within a second, the mute and far keep their seats",

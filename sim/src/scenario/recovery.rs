@@ -7,7 +7,6 @@ use super::{
 };
 use crate::{Loss, Report, Rng};
 use p2psp_core::PeerStats;
-use p2psp_wire::limits::{HASH_BYTES, SIGNATURE_BYTES};
 use std::time::Duration;
 
 /// One row: what is lost, with which parity, and the bars.
@@ -40,7 +39,7 @@ pub(super) fn loss(seed: u64, size: Size, report: &mut Report) {
         let continuity = played as f64 / (played + lost).max(1) as f64;
         report.at_least(&format!("{}: continuity", case.name), continuity, case.continuity);
         report.at_most(
-            &format!("{}: parity, manifests and pulls / stream", case.name),
+            &format!("{}: parity, manifests, control and pulls / stream", case.name),
             overhead(&lab, &stats),
             case.overhead,
         );
@@ -87,6 +86,7 @@ pub(super) fn mass_death(seed: u64, size: Size, report: &mut Report) {
     report.line(format!("{} of {peers} die at once", peers / 10));
     report.at_most("chunks lost later than 1 s after", after as f64, 0.0);
     report.figure("lost_within_1_s", within);
+    lab.heals("after them", report);
     report.world(&mut lab.world);
 }
 
@@ -117,16 +117,11 @@ pub(super) fn crashes(seed: u64, size: Size, report: &mut Report) {
     }
 }
 
-/// Bytes that came beside the stream's own, as a share of it: parity, manifests and chunks sent once more.
+/// Bytes sent beside the stream's own, as a share of it: parity, manifests, control messages and chunks sent once more.
 fn overhead(lab: &Lab, stats: &[PeerStats]) -> f64 {
-    let splitter = lab.world.splitter_stats(lab.team);
-    let generation = splitter.chunks_sent.max(1) as f64 / splitter.manifests_sent.max(1) as f64;
-    let parity = splitter.parity_sent as f64 / splitter.manifests_sent.max(1) as f64;
-    let manifest_bytes = (generation + parity) * HASH_BYTES as f64 + SIGNATURE_BYTES as f64 + 32.0;
-    let sum = |count: fn(&PeerStats) -> u64| stats.iter().map(count).sum::<u64>() as f64;
-    let chunk_bytes = lab.stream.payload_bytes as f64;
-    let beside = sum(|s| s.parity_received) * (chunk_bytes + 10.0)
-        + sum(|s| s.manifests_received) * manifest_bytes
-        + sum(|s| s.chunks_asked + s.chunks_healed) * chunk_bytes;
-    beside / sum(|s| s.bytes_received).max(1.0)
+    let sum = |count: fn(&PeerStats) -> u64| stats.iter().map(count).sum::<u64>();
+    let sent = lab.world.traffic();
+    let repeated = sum(|s| s.chunks_asked + s.chunks_healed) * lab.stream.payload_bytes as u64;
+    let beside = sent.parity_bytes + sent.manifest_bytes + sent.control_bytes + repeated;
+    beside as f64 / sum(|s| s.bytes_received).max(1) as f64
 }

@@ -1,11 +1,12 @@
 //! Members that fall silent: the dead leave the roster within a second of their last packet, the living stay in it, however far,
-//! lossy or mute towards their teammates they are (R-CRASH-5).
+//! lossy or mute towards their teammates they are (R-CRASH-5). What the dead were to send is sent by others before anybody misses it
+//! (R-CRASH-2).
 
 use super::{
     Size,
-    lab::{Lab, Setup, UPLINK, fixed},
+    lab::{Lab, Setup, UPLINK, fixed, mean, ms, reference},
 };
-use crate::{Fault, Loss, NetworkConfig, NodeId, Report, StreamSpec};
+use crate::{Fault, Loss, NetworkConfig, NodeId, Report, Rng, StreamSpec};
 use p2psp_core::ParityPolicy;
 use std::time::Duration;
 
@@ -40,6 +41,49 @@ pub(super) fn silence(seed: u64, size: Size, report: &mut Report) {
         report.world(&mut lab.world);
     }
     mute(seed, size, report);
+}
+
+/// Members die one by one, each at a phase of its round that nobody chose: its turns go to the others within 600 ms, and nobody's
+/// player misses a chunk.
+pub(super) fn crash(seed: u64, size: Size, report: &mut Report) {
+    let (peers, deaths) = if size == Size::Full { (64, 24) } else { (16, 4) };
+    let mut lab = reference(seed, peers, Loss::None);
+    lab.run_to(Duration::from_secs(3));
+    let mut rng = Rng::new(seed ^ 0xdead);
+    let mut waits = Vec::new();
+    for _ in 0..deaths {
+        let pause = rng.span(Duration::from_secs(1));
+        lab.world.run_for(pause);
+        let dead = lab.peers.remove(rng.index(lab.peers.len()));
+        lab.world.crash(dead);
+        waits.push(ms(silenced(&mut lab)));
+        let comes = lab.world.add_peer(lab.team, Some(UPLINK), |_| ());
+        lab.peers.push(comes);
+        lab.world.run_for(Duration::from_secs(2));
+    }
+    let (played, lost) = lab.played_and_lost();
+    let (usual, longest) = (mean(waits.iter().copied()), waits.iter().copied().fold(0.0, f64::max));
+    report.line(format!(
+        "{deaths} of {peers} die one by one: turns elsewhere after {usual:.0} ms, at most {longest:.0}"
+    ));
+    report.line(format!("{lost} of {played} chunks lost by those who live"));
+    report.at_most("from a crash to the last turn given to the dead, ms", longest, 600.0);
+    report.at_most("chunks lost", lost as f64, 0.0);
+    let stats = lab.world.splitter_stats(lab.team);
+    report.near("members that were silenced", stats.silenced as f64, f64::from(deaths), 0.0);
+    report.figure("repaired_ms", longest);
+    lab.heals("after them", report);
+    report.world(&mut lab.world);
+}
+
+/// How long it takes from now until the splitter gives one member more no turns.
+fn silenced(lab: &mut Lab) -> Duration {
+    let gone = |lab: &Lab| lab.world.splitter_stats(lab.team).silenced;
+    let (died, before) = (lab.world.now(), gone(lab));
+    while gone(lab) == before && lab.world.now().since(died).as_secs() < 10 {
+        lab.world.run_for(LOOK);
+    }
+    lab.world.now().since(died)
 }
 
 /// Kills that many; how long it takes until nobody that lives has one of them in its roster.
