@@ -23,6 +23,8 @@ use std::time::Duration;
 const WORLD_BEGIN_UNIX_US: u64 = 1_700_000_000_000_000;
 /// A node's own clock began up to this long before the world did, so that nothing can rest on clocks that agree.
 const CLOCK_OFFSET_MAX: Duration = Duration::from_secs(100_000);
+/// How often the oracle looks at every machine's counters and bounds.
+const CHECK_SPAN: Duration = Duration::from_millis(250);
 
 /// A team of the world: one splitter and its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,7 @@ pub struct TeamId(usize);
 #[derive(Debug)]
 pub struct World {
     now: Instant,
+    checked: Instant,
     nodes: Vec<Node>,
     teams: Vec<Team>,
     shared: Shared,
@@ -103,6 +106,7 @@ impl World {
         let (network, streams) = (rng.fork(), Streams::new(rng.fork()));
         Self {
             now: Instant::ORIGIN,
+            checked: Instant::ORIGIN,
             nodes: Vec::new(),
             teams: Vec::new(),
             shared: Shared::new(config, network, streams, Oracle::new(perfect)),
@@ -174,6 +178,9 @@ impl World {
             self.now = self.now.max(now);
             self.events += 1;
             self.handle(event);
+            if self.now.since(self.checked) >= CHECK_SPAN {
+                self.check_stats();
+            }
         }
         self.now = self.now.max(at);
     }
@@ -431,8 +438,9 @@ impl World {
         self.nodes.get_mut(node.index()).map_or(Duration::ZERO, |node| node.uplink.take_backlog_max())
     }
 
-    /// Lets the oracle compare every living peer's counters with what it saw.
+    /// Lets the oracle compare every living peer's counters with what it saw, and its bounds; done every so often as the world runs.
     pub fn check_stats(&mut self) {
+        self.checked = self.now;
         for (node, id) in self.nodes.iter().zip((0..).map(NodeId)) {
             if let Kind::Peer { machine, window_chunks } = &node.kind {
                 self.shared.oracle.check_stats(self.now, id, &machine.stats(), *window_chunks);
