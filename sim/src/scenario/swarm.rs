@@ -3,7 +3,7 @@
 
 use super::Size;
 use crate::{Fault, Latency, Loss, NetworkConfig, NodeId, Report, Rng, StreamSpec, TeamId, World};
-use p2psp_core::{Instant, RelayPolicy};
+use p2psp_core::{Instant, ParityPolicy, RelayPolicy};
 use std::{collections::BTreeSet, time::Duration};
 
 /// After the last fault: links time out, routes are found, those who lost the splitter are back.
@@ -30,6 +30,8 @@ struct Faults {
     eco_share: f64,
     /// Uplink in multiples of the stream rate.
     uplink: f64,
+    /// Signed, with so much redundancy, and judged; `None`: bare.
+    parity: Option<ParityPolicy>,
 }
 
 impl Faults {
@@ -57,6 +59,7 @@ impl Faults {
             breaks: pick(rng, None, Some((secs(3), Fault::Datagrams)), Some((secs(1), Fault::Silence))),
             eco_share: pick(rng, 0.0, 0.1, 0.5),
             uplink: pick(rng, 20.0, 5.0, 3.0),
+            parity: pick(rng, None, Some(ParityPolicy::Adaptive), Some(ParityPolicy::Fixed(2))),
         }
     }
 }
@@ -83,8 +86,9 @@ pub(super) fn swarm(seed: u64, size: Size, report: &mut Report) {
         ..NetworkConfig::default()
     };
     let mut world = World::new(network, false, seed);
+    let stream = StreamSpec { parity: faults.parity, ..StreamSpec::new(faults.chunks_per_second) };
     let mut run = Run {
-        team: world.add_team(StreamSpec::new(faults.chunks_per_second), None, |_| ()),
+        team: world.add_team(stream, None, |_| ()),
         faults,
         rng,
         alive: Vec::new(),

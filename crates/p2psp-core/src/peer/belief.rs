@@ -156,11 +156,13 @@ impl Belief {
         self.tell_from.get_or_insert(number);
     }
 
-    /// A chunk came by itself, maybe after it was rebuilt: then it was late, not lost.
-    pub(super) fn on_came(&mut self, number: ChunkNumber) {
-        if let Some((generation, place)) = self.generation_of_mut(number) {
-            generation.came |= place;
-        }
+    /// A chunk came by itself, maybe after it was rebuilt: then it was late, not lost. False if what was there already may be a
+    /// repaired one.
+    pub(super) fn on_came(&mut self, number: ChunkNumber) -> bool {
+        let Some((generation, place)) = self.generation_of_mut(number) else { return true };
+        let has_come = generation.came & place != 0;
+        generation.came |= place;
+        has_come
     }
 
     /// How many chunks the generations had that the play-out has left behind since the last call, and how many of them did not

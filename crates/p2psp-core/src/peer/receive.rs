@@ -212,9 +212,7 @@ impl Peer {
             }
             (Right::Origin | Right::Proxy | Right::Pull, _) => {}
         }
-        if right != Right::Pull {
-            seat.belief.on_came(number);
-        }
+        let came_again = right != Right::Pull && seat.belief.on_came(number);
         // A proxy does the part of an origin that has a link here, and not the origin.
         let is_done = match right {
             Right::Turn | Right::Splitter | Right::Origin => true,
@@ -242,9 +240,9 @@ impl Peer {
                 sorted.culprits.push(Culprit { link: sender.link, evidence: Datagram::Chunk(chunk.clone()) });
                 return false;
             }
-            // While a newcomer pulls, a second copy says nothing about routes: the first may have been pulled.
-            let pulling = seat.start.deadline().is_some();
-            if let (Right::Origin | Right::Proxy, Some(via), false) = (right, sender.slot, pulling) {
+            // Of a chunk that was pulled or rebuilt a copy says nothing about routes, nor does any while a newcomer pulls.
+            let is_second = came_again && seat.start.deadline().is_none();
+            if let (Right::Origin | Right::Proxy, Some(via), true) = (right, sender.slot, is_second) {
                 for proxy in seat.routes.on_duplicate(origin, via).iter() {
                     let message = Control::Prune { origins: vec![origin] };
                     let prune = seat.team.link(proxy).map(|link| Output::Control { link, message });
