@@ -28,6 +28,12 @@ impl Manifests {
         self.by_place.range((first, 0)..=(first, u8::MAX)).map(|(_, manifest)| manifest)
     }
 
+    /// One past the last chunk that any of them lists.
+    pub(crate) fn end(&self) -> ChunkNumber {
+        let newest = self.by_place.last_key_value();
+        newest.map_or(ChunkNumber::ZERO, |(_, manifest)| manifest.contents().end())
+    }
+
     /// The one that lists this chunk.
     pub(crate) fn listing(&self, number: ChunkNumber) -> Option<&Manifest> {
         let ((first, _), _) = self.by_place.range(..=(number, u8::MAX)).next_back()?;

@@ -4,6 +4,7 @@
 
 mod generation;
 mod testimony;
+mod waiting;
 mod wants;
 
 use crate::{Instant, LinkId, guard::Bucket, manifests::Manifests, protect, window::Window};
@@ -16,11 +17,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
+use waiting::Held;
 use wants::Wants;
 
 /// Chunks that wait for their manifest, of all links together: what a 20 Mb/s stream brings in half a second. Beyond half of it no
 /// link may have more than its share waiting, so that nobody crowds the others out; one more than fits is not taken.
 pub(super) const HELD_MAX: usize = 1024;
+/// Waiting chunks of one link, two generations, beyond which none of it is taken that lies far ahead: no manifest may find it out for long.
+pub(super) const AHEAD_OF_LINK_MAX: usize = 2 * DATA_CHUNKS_MAX as usize;
 /// Parity chunks that wait for their manifest, likewise.
 pub(super) const PARITY_HELD_MAX: usize = 256;
 /// Signatures checked in a burst and a second: ten times what an honest stream needs. A check costs 40 us.
@@ -36,7 +40,7 @@ pub(super) const REPAIR_TRIES_MAX: u8 = 4;
 /// A chunk's manifest may be made as long after it as manifests are apart, and its relay takes so much longer at most: then it is
 /// asked for ...
 const MANIFEST_WAIT: Duration = Duration::from_millis(40);
-/// ... again and again, of a teammate first and then of the splitter; then the chunk itself is in doubt.
+/// ... again and again, of a teammate first and then of the splitter.
 const MANIFEST_TRIES_MAX: u8 = 4;
 /// From one manifest to the next, at least, where generations have one each: they may grow from one to the next ...
 const MANIFEST_SPAN_MIN: Duration = Duration::from_millis(80);
@@ -93,21 +97,6 @@ pub(super) enum Repair {
         /// Earlier tries for this generation.
         tries: u8,
     },
-}
-
-#[derive(Debug)]
-struct Held {
-    chunk: Chunk,
-    link: LinkId,
-    /// Its origin did its part.
-    is_done: bool,
-}
-
-impl Held {
-    /// The first chunk of the generation that it says it belongs to.
-    fn first(&self) -> ChunkNumber {
-        self.chunk.number().minus(self.chunk.header().position.into())
-    }
 }
 
 /// Manifests, and what waits for them.
@@ -181,26 +170,29 @@ impl Belief {
         (due, missing)
     }
 
-    /// Whether this chunk waits for its manifest.
-    pub(super) fn holds(&self, number: ChunkNumber) -> bool {
-        self.held.contains_key(&number)
-    }
-
     /// All manifests that the channel's key signed.
     pub(super) const fn manifests(&self) -> &Manifests {
         &self.manifests
     }
 
-    /// A chunk came from a teammate, one of `links`. One without a manifest is kept until that comes, believed or not.
-    pub(super) fn on_chunk(&mut self, now: Instant, chunk: &Chunk, link: LinkId, links: usize) -> Verdict {
+    /// A chunk came from a teammate, one of `links`. One without a manifest is kept until that comes, believed or not, or its time to be
+    /// played is over. `edge` is the newest number that is trusted.
+    pub(super) fn on_chunk(
+        &mut self,
+        now: Instant,
+        chunk: &Chunk,
+        link: LinkId,
+        links: usize,
+        edge: ChunkNumber,
+    ) -> Verdict {
         if self.integrity == Integrity::None {
             return Verdict::Believed;
         }
         if let Some(manifest) = self.manifests.listing(chunk.number()) {
             return if generation::lists(manifest, chunk) { Verdict::Believed } else { Verdict::Bad };
         }
-        let waiting = self.held.values().map(|held| held.link);
-        if !has_room(waiting, self.held.len(), HELD_MAX, link, links) {
+        let is_near = self.is_near(chunk.number(), edge);
+        if !self.has_room_for_chunk(link, links, is_near) {
             return Verdict::Dropped;
         }
         // One bad signature ends its link, so that nobody can have many checked.
@@ -208,8 +200,11 @@ impl Belief {
         if is_proven && !protect::is_chunk_signed(self.channel, self.epoch, chunk) {
             return Verdict::Bad;
         }
-        let held = Held { chunk: chunk.clone(), link, is_done: false };
-        self.wants.add(held.first(), now + self.manifest_span + MANIFEST_WAIT);
+        let held = Held { chunk: chunk.clone(), link, came: now, is_done: false };
+        // There is no manifest yet of what lies far ahead, whoever is asked.
+        if is_near {
+            self.wants.claim(held.first(), now + self.manifest_span + MANIFEST_WAIT, link, links);
+        }
         self.held.insert(chunk.number(), held);
         if is_proven { Verdict::Believed } else { Verdict::Waits }
     }
@@ -244,8 +239,10 @@ impl Belief {
         if self.parity.contains_key(&place) {
             return Verdict::Known;
         }
-        let waiting = self.parity.values().map(|(_, link)| *link);
-        if !has_room(waiting, self.parity.len(), PARITY_HELD_MAX, link, links) {
+        if self.manifests.listing(parity.first()).is_some_and(|manifest| manifest.first() != parity.first()) {
+            return Verdict::Bad;
+        }
+        if !self.has_room_for_parity(link, links) {
             return Verdict::Dropped;
         }
         self.parity.insert(place, (parity.clone(), link));
@@ -288,7 +285,7 @@ impl Belief {
         let numbers = contents.start()..contents.end();
         let waiting: Vec<ChunkNumber> = self.held.range(numbers).map(|(number, _)| *number).collect();
         for held in waiting.iter().filter_map(|number| self.held.remove(number)) {
-            let Held { chunk, link, is_done } = held;
+            let Held { chunk, link, is_done, came: _ } = held;
             if generation::lists(manifest, &chunk) {
                 generation.came |= 1 << chunk.header().position;
                 generation.done |= u64::from(is_done) << chunk.header().position;
@@ -299,14 +296,21 @@ impl Belief {
                 resolved.culprits.push(Culprit { link, evidence: Datagram::Chunk(chunk) });
             }
         }
+        // Parity of a generation that would begin within this one.
+        let within = (contents.start().max(first.next()), 0)..(contents.end(), 0);
+        let waiting: Vec<(ChunkNumber, u8)> = self.parity.range(within).map(|(place, _)| *place).collect();
+        for (parity, link) in waiting.iter().filter_map(|place| self.parity.remove(place)) {
+            resolved.culprits.push(Culprit { link, evidence: Datagram::Parity(parity) });
+        }
         self.manifests.insert(manifest.clone());
         let Some(last) = self.manifests.whole(first) else {
             if contents.is_last() {
                 // What comes before it is there soon, or lost.
                 self.wants.add(first, now + DECODE_WAIT + REPAIR_STEP);
             } else {
-                let span = if self.is_claimed(first) { self.manifest_span } else { MANIFEST_SPAN_MAX };
                 self.wants.remove(first);
+                let is_claimed = self.claims(first).next().is_some();
+                let span = if is_claimed { self.manifest_span } else { MANIFEST_SPAN_MAX };
                 self.wants.add(first, now + span + MANIFEST_WAIT);
             }
             return (Verdict::Believed, resolved);
@@ -339,11 +343,6 @@ impl Belief {
             self.manifest_span = Duration::from_micros(span_us).clamp(least, MANIFEST_SPAN_MAX);
         }
         self.newest = Some(contents.closed);
-    }
-
-    /// Whether a chunk waits that says it belongs to the generation that begins with this one.
-    fn is_claimed(&self, first: ChunkNumber) -> bool {
-        self.held.range(first..first.plus(DATA_CHUNKS_MAX.into())).any(|(_, held)| held.first() == first)
     }
 
     /// When something is due to be repaired or asked for.
@@ -399,17 +398,22 @@ impl Belief {
         }
     }
 
-    /// A generation with manifests that are overdue, and how often they were asked for. A chunk whose manifest does not come although
-    /// the splitter was asked is dropped: it may have lied about its place.
+    /// A generation with manifests that are overdue, and how often they were asked for.
     pub(super) fn overdue(&mut self, now: Instant) -> Option<(ChunkNumber, u8)> {
         while let Some((first, tries)) = self.wants.due(now) {
-            let is_claimed = self.is_claimed(first);
+            let is_claimed = self.claims(first).next().is_some();
             let is_begun = self.generations.contains_key(&first) && self.manifests.whole(first).is_none();
             if tries < MANIFEST_TRIES_MAX && (is_claimed || is_begun) {
                 return Some((first, tries));
             }
-            self.wants.remove(first);
-            self.held.retain(|_, held| held.first() != first);
+            // When it was asked for there may have been no manifest yet of what came later: a liar can begin a want too early.
+            let asked_at = self.wants.asked_at(first);
+            let later = self.claims(first).map(|held| held.came).filter(|came| Some(*came) > asked_at).min();
+            if let Some(came) = later {
+                self.wants.renew(first, came + self.manifest_span + MANIFEST_WAIT);
+            } else {
+                self.wants.remove(first);
+            }
         }
         None
     }
@@ -435,19 +439,4 @@ impl Belief {
             self.parity.pop_first();
         }
     }
-}
-
-/// Whether one more may wait: there is room, and while it is scarce the link has no more than its share of it.
-fn has_room(
-    waiting: impl Iterator<Item = LinkId>,
-    waiting_now: usize,
-    limit: usize,
-    link: LinkId,
-    links: usize,
-) -> bool {
-    if waiting_now < limit / 2 {
-        return true;
-    }
-    let share = (2 * limit / (links + 1)).max(limit / 32);
-    waiting_now < limit && waiting.filter(|owner| *owner == link).count() < share
 }

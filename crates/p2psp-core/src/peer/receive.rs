@@ -191,6 +191,9 @@ impl Peer {
         if let (Some(slot), Some(seat)) = (slot, self.seat.as_mut()) {
             seat.team.shun(slot);
         }
+        if let Some(seat) = &mut self.seat {
+            seat.belief.forget_link(link);
+        }
     }
 
     /// Whether the chunk is to be passed on.
@@ -256,7 +259,7 @@ impl Peer {
         let verdict = if trusted {
             Verdict::Believed
         } else {
-            seat.belief.on_chunk(now, chunk, sender.link, sender.links)
+            seat.belief.on_chunk(now, chunk, sender.link, sender.links, seat.edge.number())
         };
         match verdict {
             Verdict::Believed if !seat.window.insert(chunk.clone()) => return false,
@@ -308,7 +311,8 @@ impl Peer {
         sorted: &mut Sorted,
     ) -> bool {
         let Some(seat) = &mut self.seat else { return false };
-        if !right.is_turn() && parity.first().since(seat.edge.number()) > seat.window.span() / 2 {
+        // It is made when its generation's chunks have gone out.
+        if !right.is_turn() && !seat.belief.is_near(parity.first(), seat.edge.number()) {
             self.stats.chunks_unexpected += 1;
             return false;
         }

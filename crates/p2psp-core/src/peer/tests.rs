@@ -1,5 +1,6 @@
 //! Peers and a splitter together, without a network.
 
+mod claims;
 mod fairness;
 mod golden;
 mod halves;

@@ -12,7 +12,7 @@ use std::time::Duration;
 const CHUNK: Duration = Duration::from_millis(2);
 
 /// A team that is at that rate.
-fn fast_team(peers: usize) -> Lab {
+pub(super) fn fast_team(peers: usize) -> Lab {
     let mut lab = team(peers, 4);
     lab.stream(500, CHUNK, 50);
     lab
@@ -36,7 +36,7 @@ fn stream_manifests(lab: &mut Lab, manifests: u64) {
 }
 
 /// So that the next manifest is its generation's first.
-fn stream_to_a_close(lab: &mut Lab) {
+pub(super) fn stream_to_a_close(lab: &mut Lab) {
     stream_manifests(lab, 1);
     while newest(lab, 1) != [(0, 24), (24, 24)] {
         stream_manifests(lab, 1);

@@ -1,0 +1,182 @@
+//! Members that lie about numbers, places and generations: what is true is neither crowded out nor thrown away, and who lied is found out.
+
+use super::{
+    halves::{fast_team, stream_to_a_close},
+    recovery::{forged, team},
+};
+use crate::{Input, PeerEvent, lab::Lab, peer::belief::AHEAD_OF_LINK_MAX};
+use p2psp_wire::{ChunkNumber, Control, Datagram, Parity, Slot, limits::DATA_CHUNKS_MAX};
+use std::{collections::BTreeSet, time::Duration};
+
+/// 500 chunks a second: generations of 48.
+const CHUNK: Duration = Duration::from_millis(2);
+/// 100 chunks a second: generations of 10.
+const SLOW_CHUNK: Duration = Duration::from_millis(10);
+
+/// Node 2, which sits in slot 1, sends these to node 3.
+fn inject(lab: &mut Lab, datagrams: Vec<Datagram>) {
+    let link = lab.wires.link(3, 2);
+    lab.inject(3, Input::Train { link, datagrams });
+}
+
+fn next(lab: &Lab) -> u64 {
+    lab.splitter.stats().next_number.get()
+}
+
+/// What node 3 asked for: chunks, and generations whose manifests it lacks.
+fn asked(lab: &Lab) -> (BTreeSet<ChunkNumber>, BTreeSet<ChunkNumber>) {
+    let (mut chunks, mut firsts) = (BTreeSet::new(), BTreeSet::new());
+    for (_, _, message) in lab.wires.said.iter().filter(|(from, _, _)| *from == 3) {
+        if let Control::Pull { ranges, generations } = message {
+            chunks.extend(ranges.iter().flat_map(|range| range.numbers()));
+            firsts.extend(generations);
+        }
+    }
+    (chunks, firsts)
+}
+
+/// R-GEN-6: who claims twenty generations that lie far ahead has none of them asked for. Those whose manifests are lost meanwhile are, and
+/// the liar is found out when the stream gets to what it claimed.
+#[test]
+fn far_claims_are_not_asked_for() {
+    let mut lab = fast_team(6);
+    stream_to_a_close(&mut lab);
+    lab.wires.without_manifests.push(3);
+    let begin = next(&lab);
+    inject(&mut lab, (0..20).map(|n| forged(begin + 400 + 60 * n, 1, 0)).collect());
+    lab.stream(300, CHUNK, 50);
+    assert!(lab.wires.linked(3, 2));
+    let (_, asked) = asked(&lab);
+    let is_there = |first: &ChunkNumber| first.get() < begin + 300;
+    assert!(asked.iter().all(is_there) && asked.len() >= 4, "{asked:?} from {begin}");
+    lab.wires.without_manifests.clear();
+    lab.stream(200, CHUNK, 50);
+    assert!(!lab.wires.linked(3, 2));
+    lab.pass(Duration::from_secs(1));
+    assert_eq!(lab.peer(3).stats().chunks_lost, 0);
+}
+
+/// Likewise where they lie near: they take half of the places, and are found out by the first manifest.
+#[test]
+fn near_claims_crowd_nobody_out() {
+    let mut lab = fast_team(6);
+    stream_to_a_close(&mut lab);
+    lab.wires.without_manifests.push(3);
+    let begin = next(&lab);
+    inject(&mut lab, (1..=20).map(|n| forged(begin + n, 1, u8::try_from(2 * n).unwrap())).collect());
+    lab.stream(300, CHUNK, 50);
+    assert!(!lab.wires.linked(3, 2));
+    lab.pass(Duration::from_secs(1));
+    assert_eq!(lab.peer(3).stats().chunks_lost, 0);
+}
+
+/// A false chunk that begins to wait 300 ms before its generation is there: what came since is not thrown away with it when its manifest
+/// has been asked for in vain, and the liar is found out.
+#[test]
+fn an_early_claim_costs_nobody_else() {
+    let mut lab = team(6, 4);
+    lab.stream(200, SLOW_CHUNK, 50);
+    stream_slowly(&mut lab, 1);
+    let begin = next(&lab) + 30;
+    inject(&mut lab, vec![forged(begin + 5, 1, 5)]);
+    lab.stream(60, SLOW_CHUNK, 50);
+    lab.pass(Duration::from_secs(1));
+    let stats = lab.peer(3).stats();
+    assert_eq!((stats.chunks_lost, stats.chunks_asked, stats.chunks_false), (0, 0, 1));
+    assert!(asked(&lab).1.contains(&ChunkNumber::new(begin).unwrap()), "it was asked for too early");
+}
+
+/// Likewise, and the generation's true manifest is lost: it is asked for again when it must be there.
+#[test]
+fn an_early_claim_is_asked_for_anew() {
+    let mut lab = team(6, 4);
+    lab.stream(200, SLOW_CHUNK, 50);
+    stream_slowly(&mut lab, 1);
+    let begin = next(&lab) + 30;
+    lab.stream(2, SLOW_CHUNK, 50);
+    inject(&mut lab, vec![forged(begin + 5, 1, 5)]);
+    lab.stream(begin + 1 - next(&lab), SLOW_CHUNK, 50);
+    lab.wires.without_manifests.push(3);
+    stream_slowly(&mut lab, 1);
+    assert_eq!(next(&lab), begin + 10);
+    lab.wires.without_manifests.clear();
+    lab.stream(60, SLOW_CHUNK, 50);
+    lab.pass(Duration::from_secs(1));
+    let stats = lab.peer(3).stats();
+    assert_eq!((stats.chunks_lost, stats.chunks_false), (0, 1));
+}
+
+/// Chunk by chunk, until that many manifests more have gone out.
+fn stream_slowly(lab: &mut Lab, manifests: u64) {
+    let end = lab.splitter.stats().manifests_sent + manifests;
+    while lab.splitter.stats().manifests_sent < end {
+        lab.stream(1, SLOW_CHUNK, 50);
+    }
+}
+
+/// R-GEN-5: who takes the places of what is to come costs its victim no more than comes before the next manifest: then it is found out, and
+/// its places are free. One more than may lie ahead is not taken.
+#[test]
+fn squatted_numbers_are_freed() {
+    let mut lab = fast_team(6);
+    stream_to_a_close(&mut lab);
+    let begin = next(&lab);
+    inject(&mut lab, (0..512).map(|n| forged(begin + n, 1, 0)).collect());
+    let belief = &lab.peer(3).seat.as_ref().unwrap().belief;
+    let held = (begin..begin + 512).filter(|n| belief.holds(ChunkNumber::new(*n).unwrap())).count();
+    assert_eq!(held, AHEAD_OF_LINK_MAX);
+    lab.stream(500, CHUNK, 50);
+    lab.pass(Duration::from_secs(1));
+    assert!(!lab.wires.linked(3, 2));
+    assert_eq!(lab.peer(3).stats().chunks_lost, 0);
+    // Beside those of its own that the liar has no link for any more.
+    let (pulled, _) = asked(&lab);
+    let is_others_pulled = |event: &&PeerEvent| {
+        matches!(event, PeerEvent::Play(chunk)
+            if chunk.header().origin != Slot::new(1).unwrap() && pulled.contains(&chunk.number()))
+    };
+    let pulled = lab.events(3).iter().filter(is_others_pulled).count();
+    assert!(pulled <= usize::from(DATA_CHUNKS_MAX), "{pulled} had to be pulled");
+}
+
+/// Parity of the generation that is open, and of the next one, in the places of the true one: when the first of it is found to be false
+/// the rest is gone, and what is missing of the next generation is rebuilt.
+#[test]
+fn squatted_parity_is_freed() {
+    let mut lab = team(6, 16);
+    lab.stream(500, CHUNK, 50);
+    stream_to_a_close(&mut lab);
+    let begin = next(&lab);
+    let places = (48..64).flat_map(|place| [false_parity(begin, place), false_parity(begin + 48, place)]);
+    inject(&mut lab, places.collect());
+    lab.stream(50, CHUNK, 50);
+    assert!(!lab.wires.linked(3, 2));
+    // What the liar relays itself does not come to node 3 any more.
+    lab.stream(70, CHUNK, 50);
+    let stats = lab.peer(3).stats();
+    assert!(stats.chunks_rebuilt > 0 && stats.chunks_asked == 0, "{stats:?}");
+}
+
+/// Parity of a generation that begins within another one waits for no manifest of its own.
+#[test]
+fn parity_of_no_generation_is_found_out() {
+    for is_early in [true, false] {
+        let mut lab = fast_team(6);
+        stream_to_a_close(&mut lab);
+        let begin = next(&lab);
+        if is_early {
+            inject(&mut lab, vec![false_parity(begin + 7, 50)]);
+            assert!(lab.wires.linked(3, 2), "no manifest tells of it yet");
+        }
+        lab.stream(60, CHUNK, 50);
+        if !is_early {
+            inject(&mut lab, vec![false_parity(begin + 7, 50)]);
+        }
+        assert!(!lab.wires.linked(3, 2), "early: {is_early}");
+    }
+}
+
+fn false_parity(first: u64, position: u8) -> Datagram {
+    let first = ChunkNumber::new(first).unwrap();
+    Datagram::Parity(Parity::new(first, position, Slot::new(1).unwrap(), 0, &[7; 100]).unwrap())
+}
