@@ -1,5 +1,5 @@
-//! What one link may ask of a machine (R-CTRL-4): a token bucket for control messages and a count of malformed input. Hostile members
-//! run into these bounds instead of into our queues.
+//! What one link may ask of a machine (R-CTRL-4): token buckets for control messages and for manifests to be checked, and a count of
+//! malformed input. Hostile members run into these bounds instead of into our queues.
 
 use crate::Instant;
 use std::time::Duration;
@@ -9,6 +9,10 @@ pub(crate) const CONTROL_BURST_MAX: u32 = 256;
 /// Control messages a second that one link may send for long. The busiest honest sender, the splitter, batches its deltas to
 /// 20 a second.
 pub(crate) const CONTROL_PER_SECOND: u32 = 64;
+/// Manifests that one link may have checked in a burst. The past that a newcomer is given takes a few dozen.
+pub(crate) const MANIFESTS_BURST_MAX: u32 = 128;
+/// Manifests a second that one link may have checked for long: all of a stream of 20 Mb/s are 90, all of one of 5 Mb/s 25.
+pub(crate) const MANIFESTS_PER_SECOND: u32 = 128;
 /// Malformed datagrams that one link may send before it is hung up: line noise has no such run under AEAD.
 pub(crate) const MALFORMED_MAX: u32 = 16;
 
@@ -16,17 +20,27 @@ pub(crate) const MALFORMED_MAX: u32 = 16;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Guard {
     control: Bucket,
+    manifests: Bucket,
     malformed: u32,
 }
 
 impl Guard {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { control: Bucket::new(now, CONTROL_BURST_MAX, CONTROL_PER_SECOND), malformed: 0 }
+        Self {
+            control: Bucket::new(now, CONTROL_BURST_MAX, CONTROL_PER_SECOND),
+            manifests: Bucket::new(now, MANIFESTS_BURST_MAX, MANIFESTS_PER_SECOND),
+            malformed: 0,
+        }
     }
 
     /// Counts a control message; false when the link sends too many.
     pub(crate) fn admit_control(&mut self, now: Instant) -> bool {
         self.control.take(now, 1)
+    }
+
+    /// Counts a manifest whose signature is to be checked; false when the link has brought too many.
+    pub(crate) fn admit_manifest(&mut self, now: Instant) -> bool {
+        self.manifests.take(now, 1)
     }
 
     /// Counts a malformed datagram; false when the link has sent too many.

@@ -7,7 +7,13 @@ mod testimony;
 mod waiting;
 mod wants;
 
-use crate::{Instant, LinkId, guard::Bucket, manifests::Manifests, protect, window::Window};
+use crate::{
+    Instant, LinkId,
+    guard::{Bucket, Guard, MANIFESTS_BURST_MAX, MANIFESTS_PER_SECOND},
+    manifests::Manifests,
+    protect,
+    window::Window,
+};
 use generation::Generation;
 use p2psp_wire::{
     ChannelId, Chunk, ChunkNumber, Datagram, Epoch, Integrity, Manifest, ManifestContents, Parity,
@@ -27,9 +33,9 @@ pub(super) const HELD_MAX: usize = 1024;
 pub(super) const AHEAD_OF_LINK_MAX: usize = 2 * DATA_CHUNKS_MAX as usize;
 /// Parity chunks that wait for their manifest, likewise.
 pub(super) const PARITY_HELD_MAX: usize = 256;
-/// Signatures checked in a burst and a second: ten times what an honest stream needs. A check costs 40 us.
-const SIGNATURES_BURST: u32 = 256;
-const SIGNATURES_PER_SECOND: u32 = 128;
+/// Signatures checked in a burst and a second: twice what one link may have checked. A check costs 40 us.
+const SIGNATURES_BURST: u32 = 2 * MANIFESTS_BURST_MAX;
+const SIGNATURES_PER_SECOND: u32 = 2 * MANIFESTS_PER_SECOND;
 /// After its last manifest a generation's last chunks have this long to come by themselves before they are rebuilt ...
 const DECODE_WAIT: Duration = Duration::from_millis(20);
 /// ... and this long more before they are asked for, as after each time that they were: an origin's burst to 64 teammates takes
@@ -249,20 +255,22 @@ impl Belief {
         Verdict::Waits
     }
 
-    /// A manifest came: if the channel's key signed it, whatever waited for it is judged.
+    /// A manifest came over the link that `guard` watches: if the channel's key signed it, whatever waited for it is judged.
     pub(super) fn on_manifest(
         &mut self,
         now: Instant,
         manifest: &Manifest,
         window: &Window,
+        guard: &mut Guard,
     ) -> (Verdict, Resolved) {
         let (contents, mut resolved) = (manifest.contents(), Resolved::default());
         let first = contents.first;
         let is_known = self.manifests.get(first, contents.position).is_some();
-        if self.integrity == Integrity::None || is_known {
+        let is_past = contents.end() <= window.floor();
+        if self.integrity == Integrity::None || is_known || is_past {
             return (Verdict::Known, resolved);
         }
-        if !self.signatures.take(now, 1) {
+        if !guard.admit_manifest(now) || !self.signatures.take(now, 1) {
             return (Verdict::Dropped, resolved);
         }
         if contents.epoch != self.epoch || !protect::is_signed(self.channel, manifest) {

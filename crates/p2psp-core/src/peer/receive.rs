@@ -342,8 +342,10 @@ impl Peer {
         manifest: &Manifest,
         sorted: &mut Sorted,
     ) -> bool {
-        let Some(seat) = &mut self.seat else { return false };
-        let (verdict, resolved) = seat.belief.on_manifest(now, manifest, &seat.window);
+        let (Some(seat), Some(link)) = (&mut self.seat, self.links.get_mut(&sender.link)) else {
+            return false;
+        };
+        let (verdict, resolved) = seat.belief.on_manifest(now, manifest, &seat.window, &mut link.guard);
         match verdict {
             Verdict::Believed => self.stats.manifests_received += 1,
             Verdict::Bad => {

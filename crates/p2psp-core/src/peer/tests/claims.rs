@@ -4,8 +4,17 @@ use super::{
     halves::{fast_team, stream_to_a_close},
     recovery::{forged, team},
 };
-use crate::{Input, PeerEvent, lab::Lab, peer::belief::AHEAD_OF_LINK_MAX};
-use p2psp_wire::{ChunkNumber, Control, Datagram, Parity, Slot, limits::DATA_CHUNKS_MAX};
+use crate::{
+    Input, Instant, PeerEvent,
+    guard::{Guard, MANIFESTS_BURST_MAX},
+    lab::{Lab, channel, signing_key},
+    peer::belief::{AHEAD_OF_LINK_MAX, Belief, Verdict},
+    window::Window,
+};
+use p2psp_wire::{
+    ChunkNumber, Control, Datagram, Epoch, Hash, Integrity, Manifest, ManifestContents, Parity, Slot,
+    StreamTime, limits::DATA_CHUNKS_MAX,
+};
 use std::{collections::BTreeSet, time::Duration};
 
 /// 500 chunks a second: generations of 48.
@@ -179,4 +188,52 @@ fn parity_of_no_generation_is_found_out() {
 fn false_parity(first: u64, position: u8) -> Datagram {
     let first = ChunkNumber::new(first).unwrap();
     Datagram::Parity(Parity::new(first, position, Slot::new(1).unwrap(), 0, &[7; 100]).unwrap())
+}
+
+const NOW: Instant = Instant::from_micros(5_000_000);
+
+/// What one member believes, and a window that reaches back to 1000.
+fn believer() -> (Belief, Window) {
+    let belief = Belief::new(NOW, Integrity::Manifest, channel(), Epoch(1));
+    (belief, Window::new(4096, ChunkNumber::new(5096).unwrap()))
+}
+
+fn manifest(first: u64) -> Manifest {
+    let contents = ManifestContents {
+        epoch: Epoch(1),
+        first: ChunkNumber::new(first).unwrap(),
+        position: 0,
+        data_chunks: 8,
+        shard_bytes: 100,
+        closed: StreamTime::from_micros(first),
+        previous: Hash::default(),
+        hashes: vec![Hash([7; 16]); 8],
+    };
+    signing_key().sign(channel(), contents, Slot::new(1).unwrap()).unwrap()
+}
+
+/// True manifests of what the window has left behind, again and again, cost no check of a signature.
+#[test]
+fn replayed_manifests_are_not_checked() {
+    let (mut belief, window) = believer();
+    let mut guard = Guard::new(NOW);
+    let old = manifest(1000 - 8);
+    for _ in 0..=MANIFESTS_BURST_MAX {
+        assert_eq!(belief.on_manifest(NOW, &old, &window, &mut guard).0, Verdict::Known);
+    }
+    assert_eq!(belief.on_manifest(NOW, &manifest(1000 - 7), &window, &mut guard).0, Verdict::Believed);
+}
+
+/// One link may have as many checked as its share; one more is dropped, and another link's is not.
+#[test]
+fn one_link_has_its_share_of_checks() {
+    let (mut belief, window) = believer();
+    let mut guard = Guard::new(NOW);
+    for n in 0..u64::from(MANIFESTS_BURST_MAX) {
+        let verdict = belief.on_manifest(NOW, &manifest(1000 + 8 * n), &window, &mut guard).0;
+        assert_eq!(verdict, Verdict::Believed);
+    }
+    let newest = manifest(4000);
+    assert_eq!(belief.on_manifest(NOW, &newest, &window, &mut guard).0, Verdict::Dropped);
+    assert_eq!(belief.on_manifest(NOW, &newest, &window, &mut Guard::new(NOW)).0, Verdict::Believed);
 }
