@@ -48,6 +48,8 @@ pub(super) const REPAIR_TRIES_MAX: u8 = 4;
 const MANIFEST_WAIT: Duration = Duration::from_millis(40);
 /// ... again and again, of a teammate first and then of the splitter.
 const MANIFEST_TRIES_MAX: u8 = 4;
+/// Manifests that come in one answer come within this time.
+const ANSWER_SPAN: Duration = Duration::from_millis(5);
 /// From one manifest to the next, at least, where generations have one each: they may grow from one to the next ...
 const MANIFEST_SPAN_MIN: Duration = Duration::from_millis(80);
 /// ... or where they are large enough for several ...
@@ -316,7 +318,7 @@ impl Belief {
                 // What comes before it is there soon, or lost.
                 self.wants.add(first, now + DECODE_WAIT + REPAIR_STEP);
             } else {
-                self.wants.remove(first);
+                generation.answered = self.wants.remove(first).then_some(now);
                 let is_claimed = self.claims(first).next().is_some();
                 let span = if is_claimed { self.manifest_span } else { MANIFEST_SPAN_MAX };
                 self.wants.add(first, now + span + MANIFEST_WAIT);
@@ -332,7 +334,8 @@ impl Belief {
             }
         }
         // One that had to be asked for comes after all that could come by itself: no more waiting for that.
-        let is_late = self.wants.remove(first);
+        let is_answer = generation.answered.is_some_and(|at| now.since(at) < ANSWER_SPAN);
+        let is_late = self.wants.remove(first) || is_answer;
         generation.look_at = if is_late { now } else { now + DECODE_WAIT };
         generation.looks = u8::from(is_late);
         self.looks.insert((generation.look_at, first));

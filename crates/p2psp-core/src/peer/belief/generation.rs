@@ -23,6 +23,8 @@ pub(super) struct Generation {
     pub(super) done: u64,
     pub(super) is_told: bool,
     pub(super) is_witnessed: bool,
+    /// When one of its manifests came that had been asked for, and others were still missing.
+    pub(super) answered: Option<Instant>,
     /// When the last missing one of its manifests came.
     pub(super) whole_at: Option<Instant>,
 }
@@ -39,6 +41,7 @@ impl Generation {
             done: 0,
             is_told: is_early,
             is_witnessed: is_early,
+            answered: None,
             whole_at: None,
         }
     }

@@ -1,7 +1,7 @@
 //! Members that lie about numbers, places and generations: what is true is neither crowded out nor thrown away, and who lied is found out.
 
 use super::{
-    halves::{fast_team, stream_to_a_close},
+    halves::{fast_team, newest, pulls_for_manifests, stream_manifests, stream_to_a_close},
     recovery::{forged, team},
 };
 use crate::{
@@ -188,6 +188,42 @@ fn parity_of_no_generation_is_found_out() {
 fn false_parity(first: u64, position: u8) -> Datagram {
     let first = ChunkNumber::new(first).unwrap();
     Datagram::Parity(Parity::new(first, position, Slot::new(1).unwrap(), 0, &[7; 100]).unwrap())
+}
+
+/// R-GEN-6: both manifests of a generation are lost, and come together when they are asked for: what is missing is pulled at once.
+#[test]
+fn two_lost_halves_end_the_wait() {
+    let mut lab = team(6, 0);
+    lab.stream(500, CHUNK, 50);
+    stream_to_a_close(&mut lab);
+    for _ in 0..8 {
+        let first = lab.splitter.stats().next_number;
+        lab.wires.without_manifests.push(3);
+        // It is not heard before both are there.
+        lab.wires.deaf.extend((0..=6).map(|node| (3, node)));
+        lab.wires.holes.extend([(2, 3), (4, 3), (5, 3)]);
+        stream_manifests(&mut lab, 1);
+        lab.wires.holes.clear();
+        stream_manifests(&mut lab, 1);
+        lab.wires.without_manifests.clear();
+        lab.wires.deaf.clear();
+        let belief = &lab.peer(3).seat.as_ref().unwrap().belief;
+        // One in six is its own, and comes from the splitter.
+        if belief.manifests().listing(first).or_else(|| belief.manifests().listing(first.plus(47))).is_some()
+        {
+            continue;
+        }
+        let before = (pulls_for_manifests(&lab, 3), asked(&lab).0.len());
+        for _ in 0..60 {
+            if pulls_for_manifests(&lab, 3) == before.0 {
+                lab.pass(Duration::from_millis(1));
+            }
+        }
+        assert_eq!(newest(&mut lab, 3), [(0, 24), (24, 24)]);
+        assert!(asked(&lab).0.len() > before.1);
+        return;
+    }
+    panic!("one of eight generations has lost both");
 }
 
 const NOW: Instant = Instant::from_micros(5_000_000);

@@ -19,7 +19,7 @@ pub(super) fn fast_team(peers: usize) -> Lab {
 }
 
 /// Manifests of the newest generation that a node believes, as the first place that each lists and how many chunks it lists.
-fn newest(lab: &mut Lab, node: usize) -> Vec<(u8, u8)> {
+pub(super) fn newest(lab: &mut Lab, node: usize) -> Vec<(u8, u8)> {
     let next = lab.splitter.stats().next_number;
     let manifests = lab.peer(node).seat.as_ref().unwrap().belief.manifests();
     let first = (1..=48).find_map(|back| manifests.listing(next.minus(back)).map(Manifest::first)).unwrap();
@@ -28,7 +28,7 @@ fn newest(lab: &mut Lab, node: usize) -> Vec<(u8, u8)> {
 }
 
 /// Streams chunk by chunk until that many manifests more have gone out.
-fn stream_manifests(lab: &mut Lab, manifests: u64) {
+pub(super) fn stream_manifests(lab: &mut Lab, manifests: u64) {
     let end = lab.splitter.stats().manifests_sent + manifests;
     while lab.splitter.stats().manifests_sent < end {
         lab.stream(1, CHUNK, 50);
@@ -43,7 +43,7 @@ pub(super) fn stream_to_a_close(lab: &mut Lab) {
     }
 }
 
-fn pulls_for_manifests(lab: &Lab, node: usize) -> usize {
+pub(super) fn pulls_for_manifests(lab: &Lab, node: usize) -> usize {
     let is_pull =
         |message: &Control| matches!(message, Control::Pull { generations, .. } if !generations.is_empty());
     lab.wires.said.iter().filter(|(from, _, message)| *from == node && is_pull(message)).count()
