@@ -73,8 +73,8 @@ pub struct Peer {
     link_deadlines: BTreeSet<(Instant, LinkId)>,
     /// What the splitter told at the last join; kept while it is away.
     seat: Option<Seat>,
-    /// Who sent what a manifest does not list: no link with them, whatever seat they take.
-    shunned: BTreeSet<PeerId>,
+    /// Who sent what a manifest does not list, the newest last: no link with them, whatever seat they take.
+    shunned: VecDeque<PeerId>,
     outbox: VecDeque<Output<PeerEvent>>,
     uplink_blocked: bool,
     /// When this member asked to be woken: a host that does so late may have held up what came as well.
@@ -159,7 +159,7 @@ impl Peer {
             links: BTreeMap::new(),
             link_deadlines: BTreeSet::new(),
             seat: None,
-            shunned: BTreeSet::new(),
+            shunned: VecDeque::new(),
             outbox: VecDeque::new(),
             uplink_blocked: false,
             wake_at: None,

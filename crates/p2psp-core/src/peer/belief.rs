@@ -148,9 +148,12 @@ impl Belief {
         }
     }
 
-    /// From this chunk on the whole team sends to this member: what is missing then was lost.
-    pub(super) fn tell_from(&mut self, number: ChunkNumber) {
-        self.tell_from.get_or_insert(number);
+    /// From `edge` on the whole team sends to this member: what is missing then was lost. Members that conspire may have moved it: it counts
+    /// up to two generations beyond the newest manifest and what the splitter `told`.
+    pub(super) fn tell_from(&mut self, edge: ChunkNumber, told: ChunkNumber) {
+        let sure = self.manifests.end().max(told).plus(2 * u64::from(DATA_CHUNKS_MAX));
+        let from = edge.min(sure);
+        self.tell_from.get_or_insert(from);
     }
 
     /// A chunk came by itself, maybe after it was rebuilt: then it was late, not lost. False if what was there already may be a

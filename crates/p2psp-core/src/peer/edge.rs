@@ -39,6 +39,11 @@ impl Edge {
         self.number
     }
 
+    /// The splitter's newest word.
+    pub(super) const fn told(&self) -> ChunkNumber {
+        self.told
+    }
+
     /// A chunk of an own turn came. True when it is the newest word of the splitter; one that was overtaken says nothing.
     pub(super) fn on_turn(&mut self, now: Instant, number: ChunkNumber) -> bool {
         if number < self.told {

@@ -86,7 +86,7 @@ impl Peer {
         let waited = now.since(seat.joined) >= READY_WAIT;
         if up * 4 >= known * 3 || (waited && (up > 0 || seat.team.len() == 0)) {
             seat.ready_sent = true;
-            seat.belief.tell_from(seat.edge.number());
+            seat.belief.tell_from(seat.edge.number(), seat.edge.told());
             let teammates = u16::try_from(up).unwrap_or(u16::MAX);
             self.send(link, Control::Ready { teammates });
         }

@@ -6,11 +6,11 @@ use super::{
     echo::ECHO_EVERY,
 };
 use crate::{Instant, LinkId, Output, SlotSet, protect};
-use p2psp_wire::{Chunk, Control, Datagram, Manifest, Parity, Slot, StreamTime};
+use p2psp_wire::{Chunk, Control, Datagram, Manifest, Parity, PeerId, Slot, StreamTime};
 use std::time::Duration;
 
-/// Members to have no link with; one more frees the place of another.
-const SHUNNED_MAX: usize = 512;
+/// Members to have no link with; one more frees the place of the first.
+pub(super) const SHUNNED_MAX: usize = 512;
 
 /// By what right a datagram came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,10 +182,7 @@ impl Peer {
             self.send(splitter, Control::Complaint { accused, number, hash });
         }
         if let Some(peer) = self.links.get(&link).map(|link| link.peer).filter(|_| splitter != Some(link)) {
-            if self.shunned.len() >= SHUNNED_MAX {
-                self.shunned.pop_first();
-            }
-            self.shunned.insert(peer);
+            self.shun(peer);
         }
         self.violation(link, "what the channel's key did not sign");
         if let (Some(slot), Some(seat)) = (slot, self.seat.as_mut()) {
@@ -194,6 +191,17 @@ impl Peer {
         if let Some(seat) = &mut self.seat {
             seat.belief.forget_link(link);
         }
+    }
+
+    /// No link with that member any more.
+    pub(super) fn shun(&mut self, peer: PeerId) {
+        if self.shunned.contains(&peer) {
+            return;
+        }
+        if self.shunned.len() >= SHUNNED_MAX {
+            self.shunned.pop_front();
+        }
+        self.shunned.push_back(peer);
     }
 
     /// Whether the chunk is to be passed on.

@@ -7,8 +7,11 @@ use super::{
 use crate::{
     Input, Instant, PeerEvent,
     guard::{Guard, MANIFESTS_BURST_MAX},
-    lab::{Lab, channel, signing_key},
-    peer::belief::{AHEAD_OF_LINK_MAX, Belief, Verdict},
+    lab::{Lab, channel, key, signing_key},
+    peer::{
+        belief::{AHEAD_OF_LINK_MAX, Belief, Verdict},
+        receive::SHUNNED_MAX,
+    },
     window::Window,
 };
 use p2psp_wire::{
@@ -272,4 +275,35 @@ fn one_link_has_its_share_of_checks() {
     let newest = manifest(4000);
     assert_eq!(belief.on_manifest(NOW, &newest, &window, &mut guard).0, Verdict::Dropped);
     assert_eq!(belief.on_manifest(NOW, &newest, &window, &mut Guard::new(NOW)).0, Verdict::Believed);
+}
+
+/// Two that conspire move a newcomer's edge: it reports from two generations on after what is signed, or what the splitter told.
+#[test]
+fn an_edge_that_was_moved_silences_no_reports() {
+    for is_told in [false, true] {
+        let (mut belief, window) = believer();
+        let mut guard = Guard::new(NOW);
+        let number = |n: u64| ChunkNumber::new(n).unwrap();
+        if !is_told {
+            belief.on_manifest(NOW, &manifest(2000 - 8), &window, &mut guard);
+        }
+        belief.tell_from(number(1 << 40), number(if is_told { 2000 } else { 0 }));
+        for first in [2000 + 88, 2000 + 96] {
+            belief.on_manifest(NOW, &manifest(first), &window, &mut guard);
+        }
+        assert_eq!(belief.tell(number(3000)), (8, 8), "told: {is_told}");
+    }
+}
+
+/// One more than may be shunned frees the place of the first, whatever its key.
+#[test]
+fn the_newest_liars_are_shunned() {
+    let mut lab = team(1, 4);
+    let peer = lab.peer(1);
+    for n in (0..=SHUNNED_MAX).rev() {
+        peer.shun(key(100 + n));
+        peer.shun(key(100 + n));
+    }
+    assert_eq!(peer.shunned.len(), SHUNNED_MAX);
+    assert!(!peer.shunned.contains(&key(100 + SHUNNED_MAX)) && peer.shunned.contains(&key(100)));
 }
