@@ -10,7 +10,7 @@ use p2psp_wire::{
 };
 use std::{collections::VecDeque, time::Duration};
 
-/// How much of the stream one generation spans: what a receiver waits for its manifest.
+/// How much of the stream one generation spans. A receiver waits as long for its manifest, half as long where it has two.
 pub(super) const GENERATION_SPAN: Duration = Duration::from_millis(100);
 /// Fewest chunks of a generation that the source fills: below it a manifest costs more than it is worth.
 pub(super) const DATA_CHUNKS_MIN: u8 = 8;
