@@ -20,6 +20,8 @@ pub enum Poison {
     Some(u32),
     /// The truth, and beside it what it has relayed before.
     Replayed,
+    /// The truth, and beside it next to nothing under each number that follows.
+    Squats,
     /// An earlier chunk under the number that is due.
     Renumbered,
     /// What another channel's splitter gives out.
@@ -75,6 +77,8 @@ impl Harm {
 const THIRD: usize = 3;
 /// Chunks that a poisoner keeps, to send them again: some seconds of what it relays to one teammate.
 const KEPT_MAX: usize = 64;
+/// Numbers that one who squats takes at a time: more than half a second of the stream.
+const SQUATTED: u64 = 512;
 
 /// A poisoner at work.
 #[derive(Debug)]
@@ -105,6 +109,9 @@ impl Poisoner {
         foreign: &Foreign,
     ) -> Vec<Datagram> {
         let mut sent = Vec::with_capacity(datagrams.len());
+        if self.how == Poison::Squats {
+            sent = self.squatters(now, to, &datagrams);
+        }
         for datagram in datagrams {
             if let Some(again) = self.again(&datagram).filter(|_| self.how == Poison::Replayed) {
                 sent.push(Datagram::Chunk(again));
@@ -126,7 +133,7 @@ impl Poisoner {
                     && (datagram.number().get() / chunks.max(1)).is_multiple_of(2)
             }
             Poison::Some(of) => to.0.is_multiple_of(of.max(1)),
-            Poison::Replayed => false,
+            Poison::Replayed | Poison::Squats => false,
         };
         match (self.how, datagram) {
             _ if !is_on => None,
@@ -148,6 +155,22 @@ impl Poisoner {
                     .map(Datagram::Parity)
             }
         }
+    }
+
+    /// One byte under each number that follows the first of these.
+    fn squatters(&mut self, now: Instant, to: NodeId, datagrams: &[Datagram]) -> Vec<Datagram> {
+        let chunk = datagrams.iter().find_map(|datagram| match datagram {
+            Datagram::Chunk(chunk) => Some(chunk),
+            Datagram::Parity(_) | Datagram::Manifest(_) => None,
+        });
+        let Some(chunk) = chunk else { return Vec::new() };
+        let numbers = (1..=SQUATTED).map(|ahead| chunk.number().plus(ahead));
+        let headers = numbers.map(|number| ChunkHeader { number, position: 0, ..*chunk.header() });
+        let squatters: Vec<Chunk> = headers.filter_map(|header| Chunk::new(header, b"!").ok()).collect();
+        for squatter in &squatters {
+            self.harm.add(now, to, squatter.number());
+        }
+        squatters.into_iter().map(Datagram::Chunk).collect()
     }
 
     /// Keeps a chunk, and gives back one that was kept before: now an old one, now one of the last.

@@ -119,7 +119,8 @@ fn sizes(size: Size) -> (usize, Duration) {
     if size == Size::Full { (64, Duration::from_secs(12)) } else { (20, Duration::from_secs(3)) }
 }
 
-/// Members that alter what they relay: always, on and off, and for a quarter of the team only, which is not enough to expel them.
+/// Members that alter what they relay: always, on and off, and for a quarter of the team only, which is not enough to expel them. And such
+/// as take the places of what is to come.
 pub(super) fn poison(seed: u64, size: Size, report: &mut Report) {
     let (peers, span) = sizes(size);
     let asked_s = GENERATION_S + ASKED_S;
@@ -127,6 +128,8 @@ pub(super) fn poison(seed: u64, size: Size, report: &mut Report) {
         ("10 %, always", 10, Poison::Always, true, GENERATION_S, 0.9999),
         ("10 %, on and off", 10, ON_OFF, true, GENERATION_S, 0.9999),
         ("10 %, a quarter of the team", 10, Poison::Some(4), false, asked_s, 0.999),
+        // What one has taken another does not get: it is found out by what it took behind that.
+        ("10 %, squatting", 10, Poison::Squats, true, asked_s, 0.9999),
         ("30 %, always", 30, Poison::Always, true, asked_s, 0.999),
         ("30 %, on and off", 30, ON_OFF, true, asked_s, 0.999),
         ("30 %, a quarter of the team", 30, Poison::Some(4), false, asked_s, 0.99),
