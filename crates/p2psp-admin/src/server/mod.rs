@@ -239,7 +239,11 @@ impl Server {
             let door = Door { is_remote: bind.remote().is_some(), guard, app: Arc::clone(&app) };
             serve(listener, door, shared.closing())
         });
-        let serve = join_all(serve);
+        let serve = async {
+            join_all(serve).await;
+            // What was begun is told to the audit, if it ends soon.
+            timeout(CLOSE_GRACE, app.over()).await.ok();
+        };
         tokio::select! {
             _ = join(serve, ended) => {}
             () = leave => {}

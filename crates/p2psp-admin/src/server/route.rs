@@ -78,6 +78,7 @@ pub(super) struct App {
     guard: watch::Receiver<Guard>,
     refusals: Arc<Refusals>,
     calls: Arc<Calls>,
+    mutations: Arc<Mutations>,
 }
 
 impl App {
@@ -87,7 +88,16 @@ impl App {
         let (health, health_service) = tonic_health::server::health_reporter();
         let (services, names) = (BTreeMap::new(), vec![""]);
         let (refusals, calls) = (Arc::default(), Arc::default());
-        let mut app = Self { shared, services, health, names, guard, refusals, calls };
+        let mut app = Self {
+            shared,
+            services,
+            health,
+            names,
+            guard,
+            refusals,
+            calls,
+            mutations: Arc::clone(&mutations),
+        };
         app.add(health_service.max_decoding_message_size(REQUEST_BYTES_MAX));
         let (shared, runtime_process) = (Arc::clone(&app.shared), Arc::clone(&process));
         let runtime = RuntimeCalls { shared, process: runtime_process, mutations: Arc::clone(&mutations) };
@@ -136,6 +146,11 @@ impl App {
     /// Where refusals are told.
     pub(super) const fn refusals(&self) -> &Arc<Refusals> {
         &self.refusals
+    }
+
+    /// Waits until no command is under way, also of a caller that has gone.
+    pub(super) async fn over(&self) {
+        self.mutations.over().await;
     }
 
     /// Answers a request.

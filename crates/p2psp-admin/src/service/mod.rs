@@ -9,6 +9,7 @@ mod runtime;
 mod splitter;
 mod steer;
 mod watch;
+mod work;
 
 pub(crate) use mutation::{AUDIT, Mutations};
 pub(crate) use peer::PeerCalls;

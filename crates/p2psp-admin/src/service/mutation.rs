@@ -1,11 +1,11 @@
 //! Commands that change something: one at a time, few waiting, each with one line for the audit, and the same answer for a request
-//! that comes again.
+//! that comes again, also when the one before did not wait for its answer.
 
-use super::{Reason, invalid, limits, reason::about, refusal};
+use super::{Reason, invalid, limits, reason::about, refusal, work::Work};
 use crate::{access::Caller, backend::Refusal};
 use prost::Message;
-use std::collections::VecDeque;
-use tokio::sync::{Mutex, Semaphore};
+use std::{collections::VecDeque, sync::Arc};
+use tokio::sync::Mutex;
 use tonic::{Response, Status};
 use tracing::info;
 
@@ -15,8 +15,9 @@ pub(crate) const AUDIT: &str = "p2psp_admin::audit";
 /// The place of all mutations.
 #[derive(Debug)]
 pub(crate) struct Mutations {
-    room: Semaphore,
-    answers: Mutex<VecDeque<Answered>>,
+    work: Work,
+    /// Whose turn it is holds them.
+    answers: Arc<Mutex<VecDeque<Answered>>>,
 }
 
 #[derive(Debug)]
@@ -30,18 +31,19 @@ struct Answered {
 
 impl Mutations {
     pub(crate) fn new() -> Self {
-        Self { room: Semaphore::new(limits::MUTATIONS_MAX), answers: Mutex::default() }
+        Self { work: Work::new(limits::MUTATIONS_MAX), answers: Arc::default() }
     }
 
     /// Carries a command out, unless a request of the same caller, id and method was: then its answer is given again. `subject` is
-    /// what it is about, for the audit.
-    pub(super) async fn run<R: Message + Default>(
+    /// what it is about, for the audit. A caller that goes away before its turn leaves nothing; once it has begun, it is done, told to
+    /// the audit and kept, whoever waits.
+    pub(super) async fn run<R: Message + Default + 'static>(
         &self,
         caller: &Caller,
         method: &'static str,
         request_id: &str,
         subject: &str,
-        command: impl Future<Output = Result<R, Refusal>>,
+        command: impl Future<Output = Result<R, Refusal>> + Send + 'static,
     ) -> Result<Response<R>, Status> {
         // A refusal's line is written where it leaves; it says there what the command was about.
         let refused = |status: Status| Err(about(status, subject, request_id));
@@ -49,8 +51,8 @@ impl Mutations {
             let problem = format!("has at most {} bytes", limits::REQUEST_ID_BYTES_MAX);
             return refused(invalid("request_id", problem));
         }
-        let Ok(_room) = self.room.try_acquire() else { return refused(Refusal::Busy.into()) };
-        let mut answers = self.answers.lock().await;
+        let Some(place) = self.work.try_place() else { return refused(Refusal::Busy.into()) };
+        let mut answers = Arc::clone(&self.answers).lock_owned().await;
         let before = |kept: &&Answered| {
             !request_id.is_empty()
                 && kept.method == method
@@ -70,21 +72,28 @@ impl Mutations {
                 refusal(Reason::Internal, "the kept answer cannot be read: this is a bug, please report it")
             });
         }
-        match command.await {
-            Ok(answer) => {
-                info!(target: AUDIT, by = ?caller.name, method, ?subject, ?request_id, "a command was carried out");
-                if !request_id.is_empty() {
-                    let (caller, request_id) = (caller.clone(), request_id.to_owned());
-                    let (subject, answer) = (subject.to_owned(), answer.encode_to_vec());
-                    answers.push_back(Answered { caller, method, request_id, subject, answer });
-                    if answers.len() > limits::ANSWERS_KEPT {
-                        answers.pop_front();
-                    }
+        let (by, id, what) = (caller.clone(), request_id.to_owned(), subject.to_owned());
+        let command = async move {
+            let answer = command.await?;
+            info!(target: AUDIT, by = ?by.name, method, subject = ?what, request_id = ?id, "a command was carried out");
+            if !id.is_empty() {
+                let answer = answer.encode_to_vec();
+                answers.push_back(Answered { caller: by, method, request_id: id, subject: what, answer });
+                if answers.len() > limits::ANSWERS_KEPT {
+                    answers.pop_front();
                 }
-                Ok(Response::new(answer))
             }
-            Err(refusal) => refused(refusal.into()),
+            Ok(answer)
+        };
+        match self.work.see_through(method, place, command).await {
+            Ok(answer) => Ok(Response::new(answer)),
+            Err(status) => refused(status),
         }
+    }
+
+    /// Waits until no command is under way.
+    pub(crate) async fn over(&self) {
+        self.work.over().await;
     }
 }
 
@@ -94,6 +103,7 @@ mod tests {
     use crate::{access::Scope, v1::ExpelPeerResponse};
     use futures_util::FutureExt;
     use std::pin::pin;
+    use tokio::sync::Semaphore;
     use tonic::Code;
 
     fn caller() -> Caller {
@@ -150,22 +160,52 @@ mod tests {
         assert_eq!(expel(&mutations, "a", 2).await, Ok(2));
     }
 
-    /// One more than may wait is refused at once, and there is room again afterwards.
+    /// A command that waits for the machine until it is told to go on.
+    fn stuck(go_on: &Arc<Semaphore>) -> impl Future<Output = Result<ExpelPeerResponse, Refusal>> + use<> {
+        let go_on = Arc::clone(go_on);
+        async move {
+            go_on.acquire().await.unwrap().forget();
+            Ok(ExpelPeerResponse { slot: 1 })
+        }
+    }
+
+    /// A caller that goes away while the machine is at its command leaves it to be done and kept: the same id gets its answer.
+    #[tokio::test]
+    async fn a_command_outlives_its_caller() {
+        let (mutations, go_on) = (Mutations::new(), Arc::new(Semaphore::new(0)));
+        let caller = caller();
+        let call = mutations.run(&caller, "ExpelPeer", "a", "x", stuck(&go_on)).now_or_never();
+        assert!(call.is_none(), "it waits, and is dropped");
+        let mut again = pin!(expel(&mutations, "a", 2));
+        assert!((&mut again).now_or_never().is_none(), "the first one has not ended");
+        go_on.add_permits(1);
+        assert_eq!(again.await, Ok(1));
+        mutations.over().await;
+    }
+
+    /// One more than may wait is refused at once. Who gives up before its turn makes room at once, and is not carried out; whoever is
+    /// at work, when its work is done.
     #[tokio::test]
     async fn one_more_than_may_wait_is_refused() {
-        let mutations = Mutations::new();
+        let (mutations, go_on) = (Mutations::new(), Arc::new(Semaphore::new(0)));
         let caller = caller();
-        let stuck = || async { std::future::pending::<Result<ExpelPeerResponse, Refusal>>().await };
-        {
-            let mut waiting: Vec<_> = (0..limits::MUTATIONS_MAX)
-                .map(|_| Box::pin(mutations.run(&caller, "ExpelPeer", "", "x", stuck())))
-                .collect();
-            for call in &mut waiting {
-                assert!(call.now_or_never().is_none());
-            }
-            let more = pin!(expel(&mutations, "", 1));
-            assert_eq!(more.await, Err(Code::ResourceExhausted));
+        let mut waiting: Vec<_> = (0..limits::MUTATIONS_MAX)
+            .map(|_| Box::pin(mutations.run(&caller, "ExpelPeer", "", "x", stuck(&go_on))))
+            .collect();
+        for call in &mut waiting {
+            assert!(call.now_or_never().is_none());
         }
-        assert_eq!(expel(&mutations, "", 1).await, Ok(1));
+        assert_eq!(expel(&mutations, "", 1).await, Err(Code::ResourceExhausted));
+        drop(waiting);
+        let mut calls: Vec<_> =
+            (1..limits::MUTATIONS_MAX).map(|_| Box::pin(expel(&mutations, "", 2))).collect();
+        for call in &mut calls {
+            assert!(call.now_or_never().is_none());
+        }
+        assert_eq!(expel(&mutations, "", 1).await, Err(Code::ResourceExhausted), "the first is at work");
+        go_on.add_permits(1);
+        for call in calls {
+            assert_eq!(call.await, Ok(2));
+        }
     }
 }

@@ -87,9 +87,10 @@ impl PeerService for PeerCalls {
 
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status> {
         let caller = caller(&request);
-        let command = async {
-            self.shared.drain();
-            self.process.drain();
+        let (shared, process) = (Arc::clone(&self.shared), Arc::clone(&self.process));
+        let command = async move {
+            shared.drain();
+            process.drain();
             Ok(LeaveResponse {})
         };
         self.mutations.run(&caller, "Leave", &request.into_inner().request_id, "", command).await

@@ -47,16 +47,18 @@ impl RuntimeService for RuntimeCalls {
         if filter.is_empty() || filter.len() > limits::FILTER_BYTES_MAX {
             return Err(invalid("filter", format!("has 1 to {} bytes", limits::FILTER_BYTES_MAX)));
         }
+        let (process, wanted) = (Arc::clone(&self.process), filter.clone());
         let command =
-            async { self.process.set_log_level(&filter).map(|previous| SetLogLevelResponse { previous }) };
+            async move { process.set_log_level(&wanted).map(|previous| SetLogLevelResponse { previous }) };
         self.mutations.run(&caller, "SetLogLevel", &request_id, &filter, command).await
     }
 
     async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainResponse>, Status> {
         let caller = caller(&request);
-        let command = async {
-            self.shared.drain();
-            self.process.drain();
+        let (shared, process) = (Arc::clone(&self.shared), Arc::clone(&self.process));
+        let command = async move {
+            shared.drain();
+            process.drain();
             Ok(DrainResponse {})
         };
         self.mutations.run(&caller, "Drain", &request.into_inner().request_id, "", command).await

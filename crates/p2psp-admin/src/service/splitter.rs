@@ -108,8 +108,9 @@ impl SplitterService for SplitterCalls {
         let caller = caller(&request);
         let ExpelPeerRequest { peer, ban_ms, request_id } = request.into_inner();
         let (peer, ban) = (peer_id(&peer)?, ban(ban_ms)?);
-        let command = async { Ok(ExpelPeerResponse { slot: self.backend.expel(peer, ban).await? }) };
-        self.mutations.run(&caller, "ExpelPeer", &request_id, &peer.to_string(), command).await
+        let backend = Arc::clone(&self.backend);
+        let command = async move { Ok(ExpelPeerResponse { slot: backend.expel(peer, ban).await? }) };
+        self.mutations.run(&caller, "ExpelPeer", &request_id, &subject(peer, ban), command).await
     }
 
     async fn ban_peer(&self, request: Request<BanPeerRequest>) -> Result<Response<BanPeerResponse>, Status> {
@@ -119,8 +120,9 @@ impl SplitterService for SplitterCalls {
         if ban.is_zero() {
             return Err(invalid("ban_ms", "is more than 0: UnbanPeer ends a ban"));
         }
-        let command = async { Ok(BanPeerResponse { slot: self.backend.ban(peer, ban).await? }) };
-        self.mutations.run(&caller, "BanPeer", &request_id, &peer.to_string(), command).await
+        let backend = Arc::clone(&self.backend);
+        let command = async move { Ok(BanPeerResponse { slot: backend.ban(peer, ban).await? }) };
+        self.mutations.run(&caller, "BanPeer", &request_id, &subject(peer, ban), command).await
     }
 
     async fn unban_peer(
@@ -130,7 +132,8 @@ impl SplitterService for SplitterCalls {
         let caller = caller(&request);
         let UnbanPeerRequest { peer, request_id } = request.into_inner();
         let peer = peer_id(&peer)?;
-        let command = async { self.backend.unban(peer).await.map(|()| UnbanPeerResponse {}) };
+        let backend = Arc::clone(&self.backend);
+        let command = async move { backend.unban(peer).await.map(|()| UnbanPeerResponse {}) };
         self.mutations.run(&caller, "UnbanPeer", &request_id, &peer.to_string(), command).await
     }
 
@@ -183,6 +186,11 @@ fn event(told: Told<Peer>) -> Option<Event> {
         }
         Told::Alive => None,
     }
+}
+
+/// For the audit, and to tell a request that comes again from another one.
+fn subject(peer: PeerId, ban: Duration) -> String {
+    format!("{peer} ban_ms={}", ban.as_millis())
 }
 
 fn ban(ban_ms: Option<u64>) -> Result<Duration, Status> {

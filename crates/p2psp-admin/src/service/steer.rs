@@ -6,7 +6,7 @@ use crate::{
     backend::LimitsChange,
     v1::{SetPeerWeightLimitRequest, SetPeerWeightLimitResponse, UpdateLimitsRequest, UpdateLimitsResponse},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tonic::{Request, Response, Status};
 use tonic_types::StatusExt;
 
@@ -26,8 +26,9 @@ impl SplitterCalls {
             return Err(invalid("limit", problem));
         }
         let what = limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string());
-        let command = async {
-            let previous = self.backend.set_weight_limit(peer, limit).await?;
+        let backend = Arc::clone(&self.backend);
+        let command = async move {
+            let previous = backend.set_weight_limit(peer, limit).await?;
             Ok(SetPeerWeightLimitResponse { previous })
         };
         let subject = format!("{peer} limit={what}");
@@ -41,8 +42,9 @@ impl SplitterCalls {
         let caller = caller(&request);
         let request = request.into_inner();
         let change = change(&request)?;
-        let command = async {
-            let limits = self.backend.update_limits(change).await?;
+        let backend = Arc::clone(&self.backend);
+        let command = async move {
+            let limits = backend.update_limits(change).await?;
             Ok(UpdateLimitsResponse { limits: Some(limits) })
         };
         let subject = subject(&request);

@@ -77,7 +77,7 @@ fn metadata<'a>(details: &'a ErrorDetails, key: &str) -> Option<&'a str> {
 
 /// The one field that is wrong.
 #[track_caller]
-fn field(details: &ErrorDetails) -> &str {
+pub(crate) fn field(details: &ErrorDetails) -> &str {
     let [violation] = details.bad_request().unwrap().field_violations.as_slice() else {
         panic!("{details:?}")
     };
@@ -199,10 +199,13 @@ async fn an_unknown_peer_is_not_found() {
     let get = v1::GetPeerRequest { peer: key.clone(), read_mask: None };
     let unban = v1::UnbanPeerRequest { peer: key.clone(), request_id: "r-1".to_owned() };
     let expel = v1::ExpelPeerRequest { ban_ms: Some(0), request_id: "r-2".to_owned(), ..expel(77) };
+    let (peer, request_id) = (key.clone(), "r-3".to_owned());
+    let weight = v1::SetPeerWeightLimitRequest { peer, limit: Some(3), request_id };
     for (call, result) in [
         ("GetPeer", client.get_peer(get).await.map(drop)),
         ("UnbanPeer", client.unban_peer(unban).await.map(drop)),
         ("ExpelPeer", client.expel_peer(expel).await.map(drop)),
+        ("SetPeerWeightLimit", client.set_peer_weight_limit(weight).await.map(drop)),
     ] {
         let refused = details(result, Reason::NotFound);
         let resource = refused.resource_info().unwrap();
@@ -211,11 +214,16 @@ async fn an_unknown_peer_is_not_found() {
             ("p2psp.admin.v1.Peer", &key),
             "{call}"
         );
-        assert_eq!(metadata(&refused, "subject"), Some(&*key), "{call}");
+        let subject = match call {
+            "ExpelPeer" => format!("{key} ban_ms=0"),
+            "SetPeerWeightLimit" => format!("{key} limit=3"),
+            _ => key.clone(),
+        };
+        assert_eq!(metadata(&refused, "subject"), Some(&*subject), "{call}");
     }
     let told = lines.take();
-    assert_eq!(told.len(), 3, "{told:#?}");
-    for (line, says) in told.iter().zip(["GetPeer", "UnbanPeer", "ExpelPeer"]) {
+    assert_eq!(told.len(), 4, "{told:#?}");
+    for (line, says) in told.iter().zip(["GetPeer", "UnbanPeer", "ExpelPeer", "SetPeerWeightLimit"]) {
         assert!(line.contains(says) && line.contains(&key) && line.contains("NOT_FOUND"), "{line}");
         assert!(line.contains("by=\"loopback\" from=\"127.0.0.1:"), "{line}");
         assert!(line.contains("r-") || says == "GetPeer", "a command's line has its request id: {line}");

@@ -15,10 +15,17 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task::JoinHandle,
+    time::timeout,
+};
 
 /// Longest wait for what must happen.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What waits for the machine at most, as in a real splitter.
+const QUEUE_MAX: usize = 64;
 
 /// The limits that a team begins with.
 pub(crate) const LIMITS: v1::TeamLimits =
@@ -32,6 +39,10 @@ pub(crate) struct Team {
     pub(crate) limits: Mutex<v1::TeamLimits>,
     /// Commands that changed a limit.
     pub(crate) changes: AtomicU32,
+    /// Whoever holds it keeps the machine from answering.
+    pub(crate) machine: tokio::sync::Mutex<()>,
+    /// Room in the machine's queue.
+    queue: Semaphore,
     log_level: Mutex<String>,
 }
 
@@ -51,6 +62,20 @@ pub(crate) fn peer(slot: u16) -> v1::Peer {
     };
     peer.set_state(v1::PeerState::Ready);
     peer
+}
+
+impl Team {
+    /// Stands in the machine's queue; whoever gives up waiting leaves what it asked there.
+    async fn turn(&self) -> Result<(), Refusal> {
+        self.queue.try_acquire().map_err(|_| Refusal::Busy)?.forget();
+        drop(self.machine.lock().await);
+        self.queue.add_permits(1);
+        Ok(())
+    }
+
+    fn seat(&self, peer: PeerId) -> Option<u16> {
+        self.peers.slots().into_iter().find(|slot| peer_id(*slot) == peer)
+    }
 }
 
 impl SplitterBackend for Team {
@@ -91,11 +116,13 @@ impl SplitterBackend for Team {
 
     fn ban(&self, peer: PeerId, ban: Duration) -> Answer<'_, Option<u32>> {
         Box::pin(async move {
-            self.bans.lock().unwrap().insert(peer, ban);
-            let slot = self.peers.slots().into_iter().find(|slot| peer_id(*slot) == peer);
-            if let Some(slot) = slot {
-                self.peers.remove(slot, "expelled");
+            let slot = self.seat(peer);
+            // What is in the queue is carried out, whether or not its answer is waited for.
+            if self.queue.available_permits() > 0 {
+                self.bans.lock().unwrap().insert(peer, ban);
+                slot.into_iter().for_each(|slot| self.peers.remove(slot, "expelled"));
             }
+            self.turn().await?;
             Ok(slot.map(u32::from))
         })
     }
@@ -106,14 +133,15 @@ impl SplitterBackend for Team {
     }
 
     fn bans(&self) -> Answer<'_, Vec<(PeerId, Duration)>> {
-        let bans = self.bans.lock().unwrap().iter().map(|(peer, ban)| (*peer, *ban)).collect();
-        Box::pin(async move { Ok(bans) })
+        Box::pin(async move {
+            self.turn().await?;
+            Ok(self.bans.lock().unwrap().iter().map(|(peer, ban)| (*peer, *ban)).collect())
+        })
     }
 
     fn set_weight_limit(&self, peer: PeerId, limit: Option<u32>) -> Answer<'_, Option<u32>> {
         Box::pin(async move {
-            let slot = self.peers.slots().into_iter().find(|slot| peer_id(*slot) == peer);
-            let slot = slot.ok_or_else(|| Refusal::NotFound(format!("{peer} has no seat")))?;
+            let slot = self.seat(peer).ok_or_else(|| Refusal::NotFound(format!("{peer} has no seat")))?;
             self.changes.fetch_add(1, Ordering::Relaxed);
             let mut before = None;
             self.peers.update(slot, |peer| before = std::mem::replace(&mut peer.weight_limit, limit));
@@ -183,6 +211,8 @@ impl Lab {
             drains: AtomicU32::new(0),
             limits: Mutex::new(LIMITS),
             changes: AtomicU32::new(0),
+            machine: tokio::sync::Mutex::default(),
+            queue: Semaphore::new(QUEUE_MAX),
             log_level: Mutex::new("info".to_owned()),
         });
         for slot in 0..members {
