@@ -23,7 +23,7 @@ pub use bind::{Bind, BindError, ParseBindError};
 pub use guard::{Guard, GuardError, GuardFiles, Renewed};
 pub use journal::{Journal, Record};
 pub use server::{Admin, Doors, Server};
-pub use service::{Reason, limits};
+pub use service::{AUDIT, Reason, limits};
 
 /// The messages, clients and servers of `proto/p2psp/admin/v1`.
 #[expect(

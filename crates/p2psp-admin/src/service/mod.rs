@@ -11,7 +11,8 @@ mod steer;
 mod watch;
 mod work;
 
-pub(crate) use mutation::{AUDIT, Mutations};
+pub use mutation::AUDIT;
+pub(crate) use mutation::Mutations;
 pub(crate) use peer::PeerCalls;
 pub use reason::Reason;
 pub(crate) use reason::{clipped, complete, detailed, invalid, refusal};

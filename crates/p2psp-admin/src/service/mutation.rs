@@ -9,8 +9,8 @@ use tokio::sync::Mutex;
 use tonic::{Response, Status};
 use tracing::info;
 
-/// What the audit's lines are filtered by: `p2psp_admin::audit`.
-pub(crate) const AUDIT: &str = "p2psp_admin::audit";
+/// The target of the audit's lines: what operators did, and what was refused. A log shows it whatever it is told to hide.
+pub const AUDIT: &str = "p2psp_admin::audit";
 
 /// The place of all mutations.
 #[derive(Debug)]
