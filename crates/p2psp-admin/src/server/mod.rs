@@ -55,7 +55,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request's head may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often an idle HTTP/2 connection is asked for a sign of life, and how long that may take: who reads nothing gives none.
+/// How often an idle HTTP/2 connection is asked for a sign of life, and how long that may take: who reads nothing gives none, also where
+/// what it left unread has room in the system's buffers. Together as long as [`UNREAD_MAX`](crate::limits::UNREAD_MAX).
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Heads that are read at all; those above [`HEAD_BYTES_MAX`] are refused with a reason and a line, those above this without.
@@ -448,6 +449,8 @@ fn ended_by(error: &(dyn Error + 'static)) -> Option<&'static str> {
         if let Some(error) = error.downcast_ref::<hyper::Error>() {
             reason = match error {
                 gone if gone.is_incomplete_message() || gone.is_closed() || gone.is_canceled() => None,
+                // A ping that was not answered is the source of this one; a head that did not come has none.
+                late if late.is_timeout() && late.source().is_some() => Some("UNREAD"),
                 late if late.is_timeout() => Some("SILENT"),
                 _ => Some("NO_HTTP"),
             };

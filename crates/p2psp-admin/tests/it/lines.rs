@@ -76,9 +76,14 @@ impl Lines {
         line.clone()
     }
 
+    /// Whether there are lines since the last call of those above.
+    pub(crate) fn have_come(&self) -> bool {
+        !self.text.bytes.lock().unwrap().is_empty()
+    }
+
     /// Waits for a line.
     pub(crate) async fn come(&self) {
-        while self.text.bytes.lock().unwrap().is_empty() {
+        while !self.have_come() {
             timeout(DEADLINE, self.text.written.notified()).await.expect("a line");
         }
     }

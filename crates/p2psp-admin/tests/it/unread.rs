@@ -108,19 +108,88 @@ async fn a_scraper_that_never_reads_is_cut() {
     let lab = Lab::open("strict-scraper", 1).await;
     let mut bystander = Bystander::of(&lab).await;
     let lines = Lines::catch();
-    let mut stream = TcpStream::connect(lab.tcp).await.unwrap();
+    let (mut answers, mut stream) = TcpStream::connect(lab.tcp).await.unwrap().into_split();
     let head = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", lab.tcp);
-    // Until both sides' buffers are full: the server reads nothing any more because its answers do not leave.
-    while let Ok(written) =
-        timeout(Duration::from_millis(500), stream.write_all(head.repeat(100).as_bytes())).await
-    {
-        written.unwrap();
-    }
+    // It asks for as long as it can: first both sides' buffers fill up, then the server reads nothing any more because its answers do not
+    // leave.
+    let asks =
+        tokio::spawn(async move { while stream.write_all(head.repeat(100).as_bytes()).await.is_ok() {} });
     bystander.goes_on(&lab).await;
-    pass(limits::UNREAD_MAX + Duration::from_secs(1)).await;
+    pass(limits::UNREAD_MAX - Duration::from_secs(5)).await;
+    assert_eq!(lines.take(), [""; 0], "not yet");
+    // How long the buffers took, nobody knows.
+    for _ in 0..limits::UNREAD_MAX.as_secs() {
+        if !lines.have_come() {
+            pass(Duration::from_secs(1)).await;
+        }
+    }
     lines.one(&["by=\"loopback\" from=\"127.0.0.1:", "connection", "UNREAD"]);
     let mut rest = Vec::new();
-    timeout(DEADLINE, stream.read_to_end(&mut rest)).await.unwrap().ok();
+    timeout(DEADLINE, answers.read_to_end(&mut rest)).await.unwrap().ok();
+    timeout(DEADLINE, asks).await.unwrap().unwrap();
+    bystander.goes_on(&lab).await;
+    lab.close().await;
+}
+
+/// What an HTTP/2 client sends first, with a `WatchTeam` call: its preface, its settings, and the request (RFC 9113, 3.4 and 4.1).
+fn watch_from_the_wire() -> Vec<u8> {
+    const SETTINGS: u8 = 4;
+    const HEADERS: u8 = 1;
+    const DATA: u8 = 0;
+    const END_HEADERS: u8 = 4;
+    const END_STREAM: u8 = 1;
+    let frame = |kind, flags, stream: u8, payload: &[u8]| {
+        let [_, length @ ..] = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[..], &[kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    // Names by their place in HPACK's table (RFC 7541, A), values as they are.
+    let value = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let (post, http, path, authority, content_type) = (0x83, 0x86, 0x04, 0x01, [0x0f, 0x10]);
+    let head = [
+        &[post, http, path][..],
+        &value(WATCH_TEAM),
+        &[authority],
+        &value("localhost"),
+        &content_type,
+        &value("application/grpc"),
+    ]
+    .concat();
+    let empty = [0; 5];
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(SETTINGS, 0, 0, &[]),
+        frame(HEADERS, END_HEADERS, 1, &head),
+        frame(DATA, END_STREAM, 1, &empty),
+    ]
+    .concat()
+}
+
+/// A client that freezes after it has asked, with room for all answers in the system's buffers: it is cut when it has given no sign of life
+/// for too long, with one line, and the others are served all the while.
+#[tokio::test]
+async fn a_frozen_client_is_cut() {
+    let lab = Lab::open("unread-frozen", 2).await;
+    let mut bystander = Bystander::of(&lab).await;
+    let lines = Lines::catch();
+    let mut frozen = TcpStream::connect(lab.tcp).await.unwrap();
+    frozen.set_nodelay(true).unwrap();
+    frozen.write_all(&watch_from_the_wire()).await.unwrap();
+    // It is answered: what it asked is understood, and no word of it is read.
+    timeout(DEADLINE, frozen.readable()).await.unwrap().unwrap();
+    for _ in 0..5 {
+        pass(limits::UNREAD_MAX / 6).await;
+        bystander.goes_on(&lab).await;
+    }
+    assert_eq!(lines.take(), [""; 0], "not yet");
+    pass(limits::UNREAD_MAX / 3).await;
+    lines.one(&["by=\"loopback\" from=\"127.0.0.1:", "connection", "UNREAD", "keep-alive timed out"]);
+    bystander.goes_on(&lab).await;
+    let mut answer = Vec::new();
+    timeout(DEADLINE, frozen.read_to_end(&mut answer)).await.unwrap().ok();
+    let told = String::from_utf8_lossy(&answer);
+    assert!(told.contains(&peer(1).peer), "the team was on its way");
+    pass(limits::UNREAD_MAX).await;
+    assert_eq!(lines.take(), [""; 0]);
     bystander.goes_on(&lab).await;
     lab.close().await;
 }
