@@ -1,6 +1,7 @@
 //! `p2psp ctl get buffer`: a peer's buffer in a few lines of 80 columns, for people. Owns how it is drawn; programs get what the API tells.
 
 use p2psp_admin::v1::{BufferMap, ChunkState};
+use p2psp_core::BUFFER_CHUNKS_MAX;
 
 /// Columns of the picture.
 const COLUMNS: u64 = 78;
@@ -16,8 +17,9 @@ const SIGNS: [(ChunkState, char); 5] = [
 /// The buffer in lines.
 pub(super) fn lines(map: &BufferMap) -> Vec<String> {
     let BufferMap { first_number, play_number, end_number, buffer_ms, .. } = map;
-    let states: Vec<ChunkState> =
-        map.runs.iter().flat_map(|run| std::iter::repeat_n(run.state(), clipped(run.chunks))).collect();
+    let runs = map.runs.iter().flat_map(|run| std::iter::repeat_n(run.state(), clipped(run.chunks)));
+    // A map comes from elsewhere: more than one has room for is not drawn.
+    let states: Vec<ChunkState> = runs.take(clipped(BUFFER_CHUNKS_MAX)).collect();
     let behind = clipped(play_number.saturating_sub(*first_number)).min(states.len());
     let (past, future) = states.split_at(behind);
     let mut lines = vec![
@@ -38,10 +40,8 @@ pub(super) fn lines(map: &BufferMap) -> Vec<String> {
     lines
 }
 
-/// More than a map has room for is not drawn: it comes from elsewhere.
 fn clipped(chunks: u64) -> usize {
-    const CHUNKS_MAX: u64 = 65_536;
-    usize::try_from(chunks.min(CHUNKS_MAX)).unwrap_or(0)
+    usize::try_from(chunks).unwrap_or(usize::MAX)
 }
 
 /// How many there are, and how they are.
@@ -114,11 +114,26 @@ mod tests {
                 let runs = [(Held, size), (Unproved, 1_024), (Asked, 1_024), (Missing, 1_024), (Lost, 1)];
                 let lines = lines(&map(first, first + play, &runs));
                 assert!(lines.iter().all(|line| line.chars().count() <= 80), "{size} {play}: {lines:#?}");
-                assert!(size > 8_192 || lines[3].ends_with('x'), "{lines:#?}");
+                let is_drawn = size + 3 * 1_024 < BUFFER_CHUNKS_MAX;
+                assert_eq!(lines[3].ends_with('x'), is_drawn, "{size} {play}: {lines:#?}");
             }
         }
         let mut more = map(0, 10, &[(Held, 20)]);
         more.end_number = 50;
         assert_eq!(lines(&more).last().unwrap(), "and 30 chunks further ahead");
+    }
+
+    /// As many chunks as a map has room for are drawn, and not one more, in however many runs they come.
+    #[test]
+    fn a_map_that_is_too_long_is_cut() {
+        let most = usize::try_from(BUFFER_CHUNKS_MAX).unwrap();
+        for (runs, more) in [(most, None), (most + 1, Some(1)), (most * 100, Some(most * 99))] {
+            let lines = lines(&map(0, 0, &vec![(ChunkState::Held, 1); runs]));
+            assert_eq!(lines[2], format!("ahead:  {most} held"));
+            let told = lines.iter().find(|line| line.contains("further ahead"));
+            assert_eq!(told.cloned(), more.map(|more| format!("and {more} chunks further ahead")));
+        }
+        let endless = lines(&map(0, 0, &[(ChunkState::Lost, u64::from(u32::MAX)); 3]));
+        assert_eq!(endless[2], format!("ahead:  {most} lost"));
     }
 }
