@@ -7,6 +7,7 @@ mod commands;
 mod guarded;
 mod hostile;
 mod lines;
+mod peer;
 mod plain;
 mod renewal;
 mod services;

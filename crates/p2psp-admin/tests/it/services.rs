@@ -71,6 +71,49 @@ async fn watchers_follow_a_churning_team() {
     lab.close().await;
 }
 
+/// A watch that is cut goes on, over another connection, behind the last message that was read: no revision is missed, none is told twice.
+/// A token of another run gives everything anew.
+#[tokio::test]
+async fn a_watch_is_taken_up_again() {
+    let lab = Lab::open("resume", 4).await;
+    let change = |joined_unix_ms| lab.team.peers.put(1, v1::Peer { joined_unix_ms, ..peer(1) });
+    let mut token = String::new();
+    let mut at = None;
+    for round in 0..5 {
+        let connection = lab.connect().await;
+        let request = v1::WatchTeamRequest { resume_token: token.clone() };
+        let mut messages = connection.splitter().watch_team(request).await.unwrap().into_inner();
+        change(100 + round);
+        // It is cut with messages that were sent and not read.
+        for _ in 0..2 {
+            let message = timeout(DEADLINE, messages.message()).await.unwrap().unwrap().unwrap();
+            let is_first = matches!(message.event, Some(Event::Snapshot(_)));
+            assert_eq!(is_first, at.is_none(), "everything is told once");
+            assert_eq!(message.revision, at.map_or(message.revision, |at: u64| at + 1));
+            (at, token) = (Some(message.revision), message.resume_token);
+            change(200 + round);
+        }
+        drop((messages, connection));
+        lab.team.peers.remove(2, "crashed");
+        lab.team.peers.put(2, peer(2));
+    }
+    for (token, is_known) in [(token.clone(), true), (token.replace("feed", "beef"), false)] {
+        let request = v1::WatchTeamRequest { resume_token: token };
+        let mut client = lab.connect().await.splitter();
+        let mut messages = client.watch_team(request).await.unwrap().into_inner();
+        let first = timeout(DEADLINE, messages.message()).await.unwrap().unwrap().unwrap();
+        if is_known {
+            assert_eq!(Some(first.revision), at.map(|at| at + 1));
+        } else {
+            let Some(Event::Snapshot(all)) = first.event else { panic!("{first:?}") };
+            let now: Vec<v1::Peer> = (0..4).map(|slot| lab.team.peers.get(slot).unwrap()).collect();
+            assert_eq!(all.peers, now);
+            assert!(Some(first.revision) > at);
+        }
+    }
+    lab.close().await;
+}
+
 /// The team as a watcher knows it at a revision.
 async fn replay(mut messages: tonic::Streaming<v1::WatchTeamResponse>, until: u64) -> Vec<v1::Peer> {
     let mut seen: BTreeMap<u32, v1::Peer> = BTreeMap::new();
