@@ -14,8 +14,8 @@ use crate::{
     guard::Guard,
     metrics,
     service::{
-        Mutations, PeerCalls, Reason, RuntimeCalls, SplitterCalls, detailed,
-        limits::{CALLS_MAX, REQUEST_BYTES_MAX},
+        Mutations, PeerCalls, Reason, RuntimeCalls, SplitterCalls, Work, detailed,
+        limits::{CALLS_MAX, LOOKS_MAX, REQUEST_BYTES_MAX},
         refusal,
     },
     v1::{
@@ -103,15 +103,15 @@ impl App {
         let runtime = RuntimeCalls { shared, process: runtime_process, mutations: Arc::clone(&mutations) };
         app.add(RuntimeServiceServer::new(runtime).max_decoding_message_size(REQUEST_BYTES_MAX));
         app.names.push(<RuntimeServiceServer<RuntimeCalls> as NamedService>::NAME);
-        let shared = Arc::clone(&app.shared);
+        let (shared, looks) = (Arc::clone(&app.shared), Arc::new(Work::new(LOOKS_MAX)));
         match role {
             Role::Splitter(backend) => {
-                let calls = SplitterCalls { shared, backend, mutations };
+                let calls = SplitterCalls { shared, backend, mutations, looks };
                 app.add(SplitterServiceServer::new(calls).max_decoding_message_size(REQUEST_BYTES_MAX));
                 app.names.push(<SplitterServiceServer<SplitterCalls> as NamedService>::NAME);
             }
             Role::Peer(backend) => {
-                let calls = PeerCalls { shared, process, backend, mutations };
+                let calls = PeerCalls { shared, process, backend, mutations, looks };
                 app.add(PeerServiceServer::new(calls).max_decoding_message_size(REQUEST_BYTES_MAX));
                 app.names.push(<PeerServiceServer<PeerCalls> as NamedService>::NAME);
             }

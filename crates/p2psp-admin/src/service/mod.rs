@@ -18,6 +18,7 @@ pub use reason::Reason;
 pub(crate) use reason::{clipped, complete, detailed, invalid, refusal};
 pub(crate) use runtime::RuntimeCalls;
 pub(crate) use splitter::SplitterCalls;
+pub(crate) use work::Work;
 
 use crate::{
     access::{Caller, Scope},
@@ -45,6 +46,9 @@ pub mod limits {
     pub const FILTER_BYTES_MAX: usize = 1024;
     /// Mutations that may wait for their turn; they are carried out one at a time.
     pub const MUTATIONS_MAX: usize = 8;
+    /// Questions that only the machine answers, bans and buffer maps, and that it has before it; more wait until it has answered some, so
+    /// that no reader takes the room of commands.
+    pub const LOOKS_MAX: usize = 8;
     /// Answers kept for requests that come again.
     pub const ANSWERS_KEPT: usize = 256;
     /// How long a ban holds when the request does not say.

@@ -1,7 +1,7 @@
 //! `PeerService`: a peer's place, its teammates, its leaving.
 
 use super::{
-    Mutations, caller,
+    Mutations, Work, caller,
     mask::Mask,
     page,
     watch::{Told, watch},
@@ -28,6 +28,8 @@ pub(crate) struct PeerCalls {
     pub(crate) process: Arc<dyn Process>,
     pub(crate) backend: Arc<dyn PeerBackend>,
     pub(crate) mutations: Arc<Mutations>,
+    /// Questions to the machine.
+    pub(crate) looks: Arc<Work>,
 }
 
 impl Record for Neighbour {
@@ -82,7 +84,9 @@ impl PeerService for PeerCalls {
         &self,
         _: Request<GetBufferMapRequest>,
     ) -> Result<Response<GetBufferMapResponse>, Status> {
-        Ok(Response::new(GetBufferMapResponse { map: self.backend.buffer().await? }))
+        let backend = Arc::clone(&self.backend);
+        let map = self.looks.in_turn("GetBufferMap", async move { backend.buffer().await }).await?;
+        Ok(Response::new(GetBufferMapResponse { map }))
     }
 
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status> {

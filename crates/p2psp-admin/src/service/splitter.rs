@@ -1,7 +1,7 @@
 //! `SplitterService`: the channel, the team, and what can be done about a member.
 
 use super::{
-    Mutations, caller, invalid, limits,
+    Mutations, Work, caller, invalid, limits,
     mask::Mask,
     page, peer_id,
     reason::no_peer,
@@ -31,6 +31,8 @@ pub(crate) struct SplitterCalls {
     pub(crate) shared: Arc<Shared>,
     pub(crate) backend: Arc<dyn SplitterBackend>,
     pub(crate) mutations: Arc<Mutations>,
+    /// Questions to the machine.
+    pub(crate) looks: Arc<Work>,
 }
 
 impl Record for Peer {
@@ -146,7 +148,8 @@ impl SplitterService for SplitterCalls {
         let instance = self.backend.peers().instance();
         let wanted = page::wanted(instance, page_size, &page_token)?;
         let after = page::behind::<PeerId>(wanted.after)?;
-        let bans = self.backend.bans().await?;
+        let backend = Arc::clone(&self.backend);
+        let bans = self.looks.in_turn("ListBans", async move { backend.bans().await }).await?;
         let mut rest = bans.into_iter().filter(|(peer, _)| after.is_none_or(|after| *peer > after));
         let page: Vec<_> = rest.by_ref().take(wanted.max).collect();
         let last = page.last().map(|(peer, _)| *peer).filter(|_| rest.next().is_some());

@@ -17,7 +17,7 @@ use tracing::error;
 
 /// Tasks that wait for the machine, each in a place of its own. They end, at the latest, when this is dropped.
 #[derive(Debug)]
-pub(super) struct Work {
+pub(crate) struct Work {
     places: Arc<Semaphore>,
     places_max: usize,
     tasks: Mutex<JoinSet<()>>,
@@ -28,7 +28,8 @@ pub(super) struct Work {
 pub(super) struct Place(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
 
 impl Work {
-    pub(super) fn new(places_max: usize) -> Self {
+    /// Room for so many.
+    pub(crate) fn new(places_max: usize) -> Self {
         let places = Arc::new(Semaphore::new(places_max));
         Self { places, places_max, tasks: Mutex::default() }
     }
@@ -36,6 +37,20 @@ impl Work {
     /// A place, if one is free.
     pub(super) fn try_place(&self) -> Option<Place> {
         Arc::clone(&self.places).try_acquire_owned().ok().map(Place)
+    }
+
+    /// Runs what was asked as [`Self::see_through`] does, once there is room for it.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub(super) async fn in_turn<R: Send + 'static>(
+        &self,
+        name: &'static str,
+        asked: impl Future<Output = Result<R, Refusal>> + Send + 'static,
+    ) -> Result<R, Status> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| Refusal::Ended)?;
+        self.see_through(name, Place(place), asked).await
     }
 
     /// Runs what was asked in a task of this name, whether or not the caller still waits for the answer.

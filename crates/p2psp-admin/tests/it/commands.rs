@@ -1,14 +1,14 @@
-//! Commands whose caller goes away, and ids that come again.
+//! Commands whose caller goes away, ids that come again, and readers who ask the machine as much as they can.
 
 use crate::{
-    guarded::expel,
+    guarded::{OPERATE, READ, expel},
     lines::Lines,
     services::code,
-    strict::over_tcp,
+    strict::{over_tcp, tokens},
     team::{DEADLINE, Lab, peer_id},
 };
-use futures_util::FutureExt;
-use p2psp_admin::v1;
+use futures_util::{FutureExt, future::join_all};
+use p2psp_admin::{client::Connection, limits, v1};
 use tokio::time::timeout;
 use tonic::Code;
 use tonic_types::StatusExt;
@@ -108,5 +108,42 @@ async fn a_bans_length_belongs_to_its_command() {
     assert!(told.iter().all(|line| line.contains("INVALID_FIELD")), "{told:#?}");
     let bans: Vec<u128> = lab.team.bans.lock().unwrap().values().map(|ban| ban.as_millis()).collect();
     assert_eq!(bans, [600_000, 5_000]);
+    lab.close().await;
+}
+
+/// A reader that has as many calls under way as it may, and drops them, and begins others, takes no operator's room at the machine.
+#[tokio::test]
+async fn readers_take_no_operators_room() {
+    let (_vault, lab) = tokens("readers").await;
+    let mut operator = over_tcp(&lab, Some(OPERATE)).await.splitter();
+    let streams = usize::try_from(limits::STREAMS_MAX).unwrap();
+    let mut readers = Vec::new();
+    for _ in 0..limits::CALLS_MAX / streams {
+        readers.push(over_tcp(&lab, Some(READ)).await);
+    }
+    let look = async |connection: &Connection| {
+        connection.splitter().list_bans(v1::ListBansRequest::default()).await.map(drop)
+    };
+    let busy = lab.team.machine.lock().await;
+    for round in 0..2 {
+        let all = readers.iter().flat_map(|connection| (0..streams).map(move |_| look(connection)));
+        let mut looks = Box::pin(join_all(all));
+        let mut turns = 0;
+        // For some time longer than it takes for all to come.
+        while turns < 1000 {
+            assert!((&mut looks).now_or_never().is_none(), "the machine does not answer");
+            tokio::task::yield_now().await;
+            turns += if lab.team.queued() < limits::LOOKS_MAX { 0 } else { 1 };
+        }
+        assert_eq!(lab.team.queued(), limits::LOOKS_MAX, "round {round}");
+    }
+    let mut command = Box::pin(operator.expel_peer(expel(1)));
+    while lab.team.peers.get(1).is_some() {
+        assert!((&mut command).now_or_never().is_none(), "it waits for the machine");
+        tokio::task::yield_now().await;
+    }
+    drop(busy);
+    assert_eq!(timeout(DEADLINE, command).await.unwrap().unwrap().into_inner().slot, 1);
+    timeout(DEADLINE, async { while look(&readers[0]).await.is_err() {} }).await.unwrap();
     lab.close().await;
 }

@@ -22,6 +22,10 @@ use v1::watch_neighbours_response::Event;
 pub(crate) struct Peer {
     neighbours: Journal<v1::Neighbour>,
     pub(crate) buffer: Mutex<Result<Option<v1::BufferMap>, Refusal>>,
+    /// Whoever holds it keeps the machine from answering.
+    pub(crate) machine: tokio::sync::Mutex<()>,
+    /// How often the machine was asked for the buffer.
+    pub(crate) asked: AtomicU32,
     drains: AtomicU32,
 }
 
@@ -40,7 +44,11 @@ impl PeerBackend for Peer {
 
     fn buffer(&self) -> Answer<'_, Option<v1::BufferMap>> {
         let buffer = self.buffer.lock().unwrap().clone();
-        Box::pin(async move { buffer })
+        Box::pin(async move {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            drop(self.machine.lock().await);
+            buffer
+        })
     }
 }
 
@@ -75,6 +83,8 @@ impl Lab {
         let peer = Arc::new(Peer {
             neighbours: Journal::new(0xfeed),
             buffer: Mutex::new(Ok(None)),
+            machine: tokio::sync::Mutex::default(),
+            asked: AtomicU32::new(0),
             drains: AtomicU32::new(0),
         });
         let server = Server::open(&["127.0.0.1:0".parse().unwrap()], Guard::default()).await.unwrap();

@@ -73,6 +73,11 @@ impl Team {
         Ok(())
     }
 
+    /// How many stand in the machine's queue.
+    pub(crate) fn queued(&self) -> usize {
+        QUEUE_MAX - self.queue.available_permits()
+    }
+
     fn seat(&self, peer: PeerId) -> Option<u16> {
         self.peers.slots().into_iter().find(|slot| peer_id(*slot) == peer)
     }
