@@ -3,6 +3,7 @@
 
 use crate::{
     bind::Bind,
+    causes::causes,
     guard::{GuardError, certificates, private_key, provider, roots},
     v1::{
         peer_service_client::PeerServiceClient, runtime_service_client::RuntimeServiceClient,
@@ -165,15 +166,9 @@ pub enum ConnectError {
 /// told by a TLS alert, with TLS 1.3 after this side believes the connection to be open.
 #[must_use]
 pub fn certificate_problem(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        // HTTP/2 keeps of what ended its connection the text alone.
-        if let Some(alert) = error.to_string().strip_prefix("received fatal alert: ") {
-            return problem(alert);
-        }
-        cause = error.source();
-    }
-    None
+    // HTTP/2 keeps of what ended its connection the text alone.
+    let mut texts = causes(error).map(ToString::to_string);
+    texts.find_map(|text| problem(text.strip_prefix("received fatal alert: ")?))
 }
 
 fn problem(alert: &str) -> Option<&'static str> {

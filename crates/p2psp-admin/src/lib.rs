@@ -9,6 +9,7 @@
 mod access;
 mod backend;
 mod bind;
+mod causes;
 pub mod client;
 mod guard;
 mod journal;
@@ -20,6 +21,7 @@ mod service;
 pub use access::{NAME_BYTES_MAX, Scope, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TOKENS_MAX, TokenError};
 pub use backend::{Answer, LimitsChange, PeerBackend, Process, Refusal, SplitterBackend, unix_ms};
 pub use bind::{Bind, BindError, ParseBindError};
+pub use causes::{causes, chain};
 pub use guard::{Guard, GuardError, GuardFiles, Renewed};
 pub use journal::{Journal, Record};
 pub use server::{Admin, Doors, Server};

@@ -14,6 +14,7 @@ use crate::{
     access::{Caller, Scope},
     backend::{PeerBackend, Process, SplitterBackend},
     bind::{Accepted, Bind, BindError, Listener},
+    causes::{causes, chain},
     guard::{Guard, GuardError, Renewed, certificate_name},
     metrics,
     service::limits::{CONNECTIONS_MAX, HEAD_BYTES_MAX, STREAMS_MAX},
@@ -441,12 +442,11 @@ async fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
 /// Why the server ended a connection; `None` where the other side went away.
 fn ended_by(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let mut reason = None;
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
+    for cause in causes(error) {
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
             return (error.kind() == io::ErrorKind::TimedOut).then_some("UNREAD");
         }
-        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+        if let Some(error) = cause.downcast_ref::<hyper::Error>() {
             reason = match error {
                 gone if gone.is_incomplete_message() || gone.is_closed() || gone.is_canceled() => None,
                 // A ping that was not answered is the source of this one; a head that did not come has none.
@@ -455,18 +455,6 @@ fn ended_by(error: &(dyn Error + 'static)) -> Option<&'static str> {
                 _ => Some("NO_HTTP"),
             };
         }
-        cause = error.source();
     }
     reason
-}
-
-/// An error with its causes.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

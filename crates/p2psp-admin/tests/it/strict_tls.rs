@@ -8,7 +8,7 @@ use crate::{
     team::{DEADLINE, Lab},
 };
 use p2psp_admin::{
-    Guard,
+    Guard, chain,
     client::{Credentials, certificate_problem},
     v1,
 };
@@ -17,7 +17,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     version::TLS13,
 };
-use std::{error::Error, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -30,12 +30,6 @@ fn fingerprint(pem: &PathBuf) -> String {
     let certificate = CertificateDer::from_pem_file(pem).unwrap();
     let hash = ring::digest::digest(&ring::digest::SHA256, &certificate);
     hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// An error with all its causes.
-fn chain(error: &dyn Error) -> String {
-    let source = error.source().map_or_else(String::new, chain);
-    format!("{error}: {source}")
 }
 
 /// Shows a certificate, or none, and gives what the client hears and the line that the log has.
