@@ -53,7 +53,7 @@ use tracing::{debug, warn};
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How long a connection may go without a request of someone who is let in; longer than any client's first call, short enough that
 /// nobody fills the port by doing nothing.
-const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
+const STRANGER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request's head may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often an idle HTTP/2 connection is asked for a sign of life, and how long that may take: who reads nothing gives none, also where
@@ -403,7 +403,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         .max_header_list_size(HEAD_BYTES_READ);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(Patient::new(stream)), service));
     let strange = async {
-        sleep(TOKEN_TIMEOUT).await;
+        sleep(STRANGER_TIMEOUT).await;
         if known.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
@@ -423,7 +423,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
             }
         }
         () = strange => {
-            let why = format!("no request of anyone who is let in within {TOKEN_TIMEOUT:?}");
+            let why = format!("no request of anyone who is let in within {STRANGER_TIMEOUT:?}");
             return match asked.load(Ordering::Relaxed) {
                 true => debug!(%why, "an admin connection was closed"),
                 false => refusals.tell_connection(&from, by.as_ref(), "SILENT", &why),
