@@ -113,6 +113,11 @@ impl Tokens {
             if tokens.len() == TOKENS_MAX {
                 return Err(failed(format!("more than {TOKENS_MAX} tokens")));
             }
+            if tokens.values().any(|caller: &Caller| &*caller.name == name) {
+                let problem =
+                    "this name is there already: each token needs its own, by which the log tells them apart";
+                return Err(failed(problem.to_owned()));
+            }
             if tokens.insert(hash(token), Caller::new(name, scope)).is_some() {
                 return Err(failed("this token is there already".to_owned()));
             }
@@ -203,7 +208,8 @@ mod tests {
     /// Each limit with one more, and no error that tells a token.
     #[test]
     fn token_files_are_checked() {
-        let many = |count: usize| -> String { (0..count).map(|n| format!("a read {TOKEN}{n}\n")).collect() };
+        let many =
+            |count: usize| -> String { (0..count).map(|n| format!("a{n} read {TOKEN}{n}\n")).collect() };
         assert!(Tokens::parse(&many(TOKENS_MAX)).is_ok());
         let named = |length: usize| format!("{} read {TOKEN}", "n".repeat(length));
         assert!(Tokens::parse(&named(NAME_BYTES_MAX)).is_ok());
@@ -214,7 +220,8 @@ mod tests {
             (format!("a write {TOKEN}"), 1, "read, operate or admin"),
             (format!("a read {}", &TOKEN[1..]), 1, "openssl rand -hex 32"),
             (format!("a read {}", "x".repeat(TOKEN_BYTES_MAX + 1)), 1, "32 to 256"),
-            (format!("\na read {TOKEN}\nb admin {TOKEN}"), 3, "there already"),
+            (format!("\na read {TOKEN}\nb admin {TOKEN}"), 3, "this token is there already"),
+            (format!("\na read {TOKEN}\na read {TOKEN}x"), 3, "this name is there already"),
             (format!("a read {TOKEN} more"), 1, "NAME SCOPE TOKEN"),
             ("# nothing".to_owned(), 1, "nobody could come in"),
         ] {
