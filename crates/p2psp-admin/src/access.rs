@@ -144,8 +144,14 @@ fn hash(token: &str) -> [u8; SHA256_OUTPUT_LEN] {
 }
 
 /// What anyone may ask: whether the process lives and is ready, which probes ask without credentials.
-const OPEN: [&str; 5] =
-    ["/", "/livez", "/readyz", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"];
+const OPEN: [&str; 6] = [
+    "/",
+    "/livez",
+    "/readyz",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/List",
+    "/grpc.health.v1.Health/Watch",
+];
 
 /// Everything else that is there.
 const CALLS: [(&str, Scope); 24] = [

@@ -179,10 +179,12 @@ async fn strangers_see_health_and_nothing_else() {
     let mut connection = over_tcp(&lab, None).await;
     let health = raw("/grpc.health.v1.Health/Check", &[], &[]);
     assert_eq!(connection.call(health).await.unwrap().headers().get("grpc-status"), None);
+    let answer = connection.call(raw("/grpc.health.v1.Health/List", &[], &[])).await.unwrap();
+    let status = Status::from_header_map(answer.headers()).unwrap();
+    assert_eq!(status.code(), Code::Unimplemented, "it is no secret that there is none");
     for path in [
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-        "/grpc.health.v1.Health/List",
         "/p2psp.admin.v1.RuntimeService/GetInfo",
         "/p2psp.admin.v1.RuntimeService/GetConfig",
         "/p2psp.admin.v1.RuntimeService/Drain",
