@@ -17,7 +17,7 @@ use crate::{
     causes::{causes, chain},
     guard::{Guard, GuardError, Renewed, certificate_name},
     metrics,
-    service::limits::{CONNECTIONS_MAX, HEAD_BYTES_MAX, STREAMS_MAX},
+    service::limits::{CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_BYTES_READ, STREAMS_MAX},
     v1::{Info, RuntimeState},
 };
 use crowd::{Crowd, Room};
@@ -60,8 +60,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// what it left unread has room in the system's buffers. Together as long as [`UNREAD_MAX`](crate::limits::UNREAD_MAX).
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// Heads that are read at all; those above [`HEAD_BYTES_MAX`] are refused with a reason and a line, those above this without.
-const HEAD_BYTES_READ: u32 = 64 * 1024;
 /// Bytes of an answer's pieces that wait for room in a connection, each call.
 const SEND_BYTES_MAX: usize = 16 * 1024;
 /// How long calls that are under way get when the process ends.

@@ -4,7 +4,7 @@ use crate::guard::certificate_name;
 use rustls::{CertificateError, Error as TlsError, ServerConfig};
 use std::{cell::RefCell, io, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -49,18 +49,21 @@ pub(super) async fn accept(
     match timeout(HANDSHAKE_TIMEOUT, handshake).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(((error, mut stream), certificate))) => {
-            // Closed with something unread, the connection would be reset, and the alert lost on the way.
-            let listen = async {
-                stream.shutdown().await?;
-                tokio::io::copy(&mut stream.take(ALERT_BYTES_MAX), &mut tokio::io::sink()).await
-            };
-            timeout(ALERT_TIMEOUT, listen).await.ok();
+            timeout(ALERT_TIMEOUT, listen(&mut stream)).await.ok();
             Err(failure(&error, certificate))
         }
         Err(_) => {
             Err(Failure { reason: "NO_TLS", why: format!("no handshake within {HANDSHAKE_TIMEOUT:?}") })
         }
     }
+}
+
+/// Ends this side and waits through what the other one still sends: closed with something unread, the connection would be reset, and the
+/// alert lost on the way.
+async fn listen<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> io::Result<()> {
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream.take(ALERT_BYTES_MAX), &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 fn failure(error: &io::Error, certificate: Option<String>) -> Failure {
@@ -74,4 +77,28 @@ fn failure(error: &io::Error, certificate: Option<String>) -> Failure {
     };
     let why = certificate.map_or_else(|| error.to_string(), |name| format!("{name}: {error}"));
     Failure { reason, why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who sends on is waited for until the limit, and not a byte longer; who ends sooner, until its end.
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_after_an_alert_is_limited() {
+        let most = usize::try_from(ALERT_BYTES_MAX).unwrap();
+        for (sent, left) in [(most - 1, 0), (most, 0), (most + 1, 1)] {
+            let (mut here, mut there) = tokio::io::duplex(2 * most);
+            there.write_all(&vec![b'x'; sent]).await.unwrap();
+            if sent < most {
+                there.shutdown().await.unwrap();
+            }
+            timeout(ALERT_TIMEOUT, listen(&mut here)).await.unwrap().unwrap();
+            there.shutdown().await.unwrap();
+            let mut rest = Vec::new();
+            here.read_to_end(&mut rest).await.unwrap();
+            assert_eq!(rest.len(), left, "of {sent}");
+            assert_eq!(there.read(&mut [0; 1]).await.unwrap(), 0, "this side has ended");
+        }
+    }
 }

@@ -67,6 +67,9 @@ pub mod limits {
     pub const HEARTBEAT: Duration = Duration::from_secs(10);
     /// Bytes of a request's head: names and values, and 32 for each (RFC 9113, 6.5.2).
     pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+    /// Bytes from which on a head is not read at all over HTTP/2. Those above [`HEAD_BYTES_MAX`] are refused with a reason and a line, these
+    /// with 431 alone.
+    pub const HEAD_BYTES_READ: u32 = 64 * 1024;
     /// How long a caller may leave what is for it unread; then its call ends, or its connection if nothing gets through at all.
     pub const UNREAD_MAX: Duration = Duration::from_secs(30);
     /// Lines about refusals within [`REFUSAL_SPAN`], for each caller and for all strangers together; the next one says how many

@@ -4,10 +4,11 @@ use crate::{
     guarded::{OPERATE, READ},
     lines::Lines,
     services::code,
-    strict::{Bystander, details, over_tcp, raw, tokens},
+    strict::{Bystander, GET_TEAM, details, over_tcp, raw, tokens},
     team::{DEADLINE, Lab, peer_id},
 };
 use futures_util::FutureExt;
+use http::StatusCode;
 use p2psp_admin::{
     Bind, BindError, Guard, Reason, Server,
     client::{Address, Connection, Credentials},
@@ -140,6 +141,41 @@ async fn heads_of_plain_http_are_limited() {
     }
     lines.come().await;
     lines.one(&["from=\"127.0.0.1:", "connection", "NO_HTTP", "too large"]);
+    bystander.goes_on(&lab).await;
+    lab.close().await;
+}
+
+/// Heads over HTTP/2 that are refused have a reason for as long as they are read at all; one byte more is 431, and the connection goes on.
+#[tokio::test]
+async fn heads_that_are_not_read_are_refused() {
+    let lab = Lab::open("heads-unread", 1).await;
+    let mut bystander = Bystander::of(&lab).await;
+    let mut connection = over_tcp(&lab, None).await;
+    let mut ask = async |bytes: usize| {
+        let request = raw(GET_TEAM, &[], &[("x-long", "y".repeat(bytes))]);
+        let answer = timeout(DEADLINE, connection.call(request)).await.unwrap().unwrap();
+        let refused = Status::from_header_map(answer.headers()).and_then(|status| Reason::of(&status));
+        (answer.status(), refused)
+    };
+    let read = (StatusCode::OK, Some(Reason::HeadTooLarge));
+    let unread = (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, None);
+    // What a head is without the long header is found out.
+    let max = usize::try_from(limits::HEAD_BYTES_READ).unwrap();
+    let (mut most, mut more) = (max - 1024, max);
+    assert_eq!((ask(most).await, ask(more).await), (read, unread));
+    while more - most > 1 {
+        let bytes = most.midpoint(more);
+        match ask(bytes).await {
+            answer if answer == read => most = bytes,
+            answer if answer == unread => more = bytes,
+            answer => panic!("{bytes} bytes: {answer:?}"),
+        }
+    }
+    let target = "POST".len() + "http".len() + "localhost".len() + GET_TEAM.len();
+    let pseudo = ":method".len() + ":scheme".len() + ":authority".len() + ":path".len();
+    let fields =
+        "tetrailers".len() + "content-typeapplication/grpc".len() + "content-length5".len() + "x-long".len();
+    assert_eq!(more + target + pseudo + fields + 8 * 32, max, "as RFC 9113, 6.5.2, counts");
     bystander.goes_on(&lab).await;
     lab.close().await;
 }
