@@ -197,5 +197,5 @@ impl CtlArgs {
   3    the address does not answer in time, or the process ended
   5    not let in: no token or a wrong one, too small a scope, or a certificate that is not accepted
   6    nobody, or no ban, of that key
-  7    no room at the moment: too many commands wait or calls are under way, or a watcher read too slowly; try again";
+  7    no room at the moment: too many commands wait, or too many calls are under way; try again";
 }
