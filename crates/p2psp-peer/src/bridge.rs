@@ -1,6 +1,6 @@
 //! From the machine's events to the player ring, the log and the progress. Runs on the node's driver: never waits.
 
-use crate::progress::Progress;
+use crate::{progress::Progress, stalls::Stalls};
 use p2psp_core::PeerEvent;
 use p2psp_media::{
     playout::{SharedSpool, Unit},
@@ -25,6 +25,7 @@ pub(crate) struct Bridge {
     /// The newest header's version as players know it.
     version: u8,
     playing: bool,
+    stalls: Stalls,
 }
 
 impl Bridge {
@@ -34,7 +35,17 @@ impl Bridge {
         splitter: String,
         started: Instant,
     ) -> Self {
-        Self { spool, progress, splitter, started, epoch: None, version_base: 0, version: 0, playing: false }
+        Self {
+            spool,
+            progress,
+            splitter,
+            started,
+            epoch: None,
+            version_base: 0,
+            version: 0,
+            playing: false,
+            stalls: Stalls::default(),
+        }
     }
 
     /// Takes one event, in order.
@@ -60,6 +71,7 @@ impl Bridge {
             PeerEvent::Joined { slot, epoch, teammates, observed } => {
                 if self.epoch.replace(epoch).is_some_and(|old| old != epoch) {
                     self.version_base = self.version.wrapping_add(1);
+                    self.stalls.on_other_run();
                     if self.playing {
                         // Nothing of the old run continues in the new one.
                         self.spool.gap(1);
@@ -93,8 +105,12 @@ impl Bridge {
         }
     }
 
-    fn play(&self, chunk: &p2psp_wire::Chunk) {
+    fn play(&mut self, chunk: &p2psp_wire::Chunk) {
         let header = chunk.header();
+        if let Some(stall) = self.stalls.on_play(self.started.elapsed(), header) {
+            debug!(stalled_ms = millis(stall), "the play-out stood still");
+            self.progress.send_modify(|progress| progress.on_stall(stall));
+        }
         self.spool.push(Unit {
             payload: chunk.payload(),
             random_access: header.random_access,
@@ -126,6 +142,7 @@ mod tests {
     use p2psp_media::playout::{Batch, Read, SpoolLimits};
     use p2psp_wire::{Chunk, ChunkHeader, ChunkNumber, Slot};
     use std::task::{Context, Waker};
+    use std::time::Duration;
 
     fn chunk(number: u64, random_access: bool, payload: &'static [u8]) -> PeerEvent {
         let header = ChunkHeader {
@@ -211,6 +228,34 @@ mod tests {
         }
         assert_eq!(read(), (Bytes::new(), Read::End));
         assert_eq!(drain(&spool), (b"OTHER one".to_vec(), Read::Wait));
+    }
+
+    /// A pause that viewers see is counted, in whichever run the stream goes on.
+    #[test]
+    fn a_pause_is_a_stall() {
+        let (mut bridge, _spool, progress) = bridge();
+        let pause = Duration::from_secs(2);
+        let seen = |progress: &watch::Receiver<Progress>| {
+            let progress = progress.borrow();
+            (progress.stalls, progress.stalled >= pause * u32::try_from(progress.stalls).unwrap())
+        };
+        bridge.on_event(chunk(7, true, b"seven"));
+        bridge.on_event(chunk(8, false, b"eight"));
+        assert_eq!(seen(&progress), (0, true));
+        bridge.started = bridge.started.checked_sub(pause).unwrap();
+        bridge.on_event(chunk(10, false, b"ten"));
+        assert_eq!(seen(&progress), (1, true));
+        for epoch in [1, 2] {
+            bridge.on_event(PeerEvent::Joined {
+                slot: Slot::new(1).unwrap(),
+                epoch: Epoch(epoch),
+                teammates: 0,
+                observed: "192.0.2.1:9".parse().unwrap(),
+            });
+        }
+        bridge.started = bridge.started.checked_sub(pause).unwrap();
+        bridge.on_event(chunk(11, true, b"other"));
+        assert_eq!(seen(&progress), (2, true));
     }
 
     /// A new run of the splitter is a hole for players, also when no chunk number is missing.

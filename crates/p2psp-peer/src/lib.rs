@@ -22,6 +22,7 @@ mod progress;
 mod reach;
 mod run;
 mod snapshot;
+mod stalls;
 
 pub use config::{Config, Player};
 pub use error::{Ended, RunError, StartError};

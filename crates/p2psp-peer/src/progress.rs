@@ -95,6 +95,9 @@ pub(crate) struct Progress {
     pub(crate) welcome_after: Option<Duration>,
     /// From the start to the first chunk that was played.
     pub(crate) play_after: Option<Duration>,
+    /// Times that a viewer saw the stream stand still, and for how long altogether.
+    pub(crate) stalls: u64,
+    pub(crate) stalled: Duration,
 }
 
 /// A seat in the team.
@@ -147,6 +150,12 @@ impl Progress {
             | PeerEvent::OtherStream { .. }
             | PeerEvent::Violation { .. } => false,
         }
+    }
+
+    /// The play-out goes on after it stood still for so long.
+    pub(crate) fn on_stall(&mut self, stall: Duration) {
+        self.stalls += 1;
+        self.stalled = self.stalled.saturating_add(stall);
     }
 
     /// Something that no try at the same address can mend.

@@ -128,6 +128,10 @@ pub struct Snapshot {
     pub lost_chunks_total: u64,
     /// Lost of all that should have been played, 0 to 1.
     pub loss_ratio: f64,
+    /// Times that the play-out stood still for a quarter of a second or more while the source went on; counted when it goes on.
+    pub stalls_total: u64,
+    /// How long it stood still, all of these together.
+    pub stalled_ms_total: u64,
     /// Copies that were here already.
     pub duplicate_chunks_total: u64,
     /// Chunks behind the play-out.
@@ -201,6 +205,8 @@ impl Snapshot {
             played_bytes_total: 0,
             lost_chunks_total: 0,
             loss_ratio: 0.0,
+            stalls_total: 0,
+            stalled_ms_total: 0,
             duplicate_chunks_total: 0,
             late_chunks_total: 0,
             unexpected_chunks_total: 0,
@@ -231,6 +237,8 @@ impl Snapshot {
             observed: progress.seat.map(|seat| seat.observed),
             welcome_ms: progress.welcome_after.map(millis),
             first_play_ms: progress.play_after.map(millis),
+            stalls_total: progress.stalls,
+            stalled_ms_total: millis(progress.stalled),
             ..self
         }
     }
@@ -342,7 +350,8 @@ mod tests {
         (stats.bytes_from_splitter, stats.chunks_due, stats.chunks_missing) = (2_345, 50, 3);
         let seat =
             Seat { slot: Slot::new(3).unwrap(), epoch: Epoch(7), observed: "192.0.2.1:9".parse().unwrap() };
-        let progress = Progress { seat: Some(seat), ..Progress::default() };
+        let mut progress = Progress { seat: Some(seat), ..Progress::default() };
+        [1_500, 250].into_iter().for_each(|millis| progress.on_stall(Duration::from_millis(millis)));
         let figures = Figures {
             stats,
             buffer: Duration::from_millis(480),
@@ -366,6 +375,8 @@ mod tests {
             ("due_chunks_total", serde_json::json!(50)),
             ("missing_chunks_total", serde_json::json!(3)),
             ("lost_chunks_total", serde_json::json!(1)),
+            ("stalls_total", serde_json::json!(2)),
+            ("stalled_ms_total", serde_json::json!(1_750)),
             ("played_chunks_total", serde_json::json!(99)),
             ("teammates_linked", serde_json::json!(2)),
             ("trouble", serde_json::Value::Null),

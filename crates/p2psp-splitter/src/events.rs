@@ -5,17 +5,54 @@ use crate::admin;
 use p2psp_admin::{Journal, v1};
 use p2psp_core::SplitterEvent;
 use p2psp_wire::{DepartureReason, RefuseReason, Slot};
+use serde::Serialize;
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::{Notify, watch};
 use tracing::{debug, info, warn};
 
-/// What the runtime waits for.
+/// What the runtime waits for, and what it counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Team {
     /// Members that get turns.
     pub(crate) ready: BTreeSet<Slot>,
     /// Everyone was told goodbye.
     pub(crate) closed: bool,
+    /// Joins refused.
+    pub(crate) refusals: Refusals,
+}
+
+/// Joins refused since the start, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Refusals {
+    /// The key is banned.
+    pub refused_banned_total: u64,
+    /// The splitter is shutting down.
+    pub refused_closing_total: u64,
+    /// The uplinks carry no further viewer.
+    pub refused_no_uplink_total: u64,
+    /// Another revision of the protocol.
+    pub refused_revision_total: u64,
+    /// The team has no free seat.
+    pub refused_team_full_total: u64,
+    /// Another channel.
+    pub refused_wrong_channel_total: u64,
+}
+
+impl Refusals {
+    fn count(&mut self, reason: RefuseReason) {
+        let count = match reason {
+            RefuseReason::Banned => &mut self.refused_banned_total,
+            RefuseReason::Closing => &mut self.refused_closing_total,
+            RefuseReason::NoUplink => &mut self.refused_no_uplink_total,
+            RefuseReason::Revision => &mut self.refused_revision_total,
+            RefuseReason::TeamFull => &mut self.refused_team_full_total,
+            RefuseReason::WrongChannel => &mut self.refused_wrong_channel_total,
+            // Nobody is refused so: there are no tickets yet.
+            RefuseReason::Ticket | RefuseReason::Unspecified => return,
+        };
+        *count += 1;
+    }
 }
 
 /// The owner of a machine's events.
@@ -57,6 +94,7 @@ impl Events {
                 });
             }
             SplitterEvent::Refused { peer, reason } => {
+                self.team.send_modify(|team| team.refusals.count(reason));
                 if self.refused.replace(reason) == Some(reason) {
                     debug!(peer = %peer.short(), ?reason, "a peer was refused");
                 } else {
@@ -126,5 +164,32 @@ mod tests {
         assert!(!team.borrow().closed);
         events.on_event(SplitterEvent::Closed);
         assert!(team.borrow().closed);
+    }
+
+    /// Each reason is counted for itself, and nothing else is.
+    #[test]
+    fn refusals_are_counted_by_reason() {
+        let (sender, team) = watch::channel(Team::default());
+        let mut events = Events::new(sender, Arc::new(Journal::new(1)), Arc::default());
+        let peer = PeerId::new([1; 32]);
+        for (reason, times) in [
+            (RefuseReason::Banned, 1),
+            (RefuseReason::Closing, 2),
+            (RefuseReason::NoUplink, 3),
+            (RefuseReason::Revision, 4),
+            (RefuseReason::TeamFull, 5),
+            (RefuseReason::WrongChannel, 6),
+        ] {
+            (0..times).for_each(|_| events.on_event(SplitterEvent::Refused { peer, reason }));
+        }
+        let expected = Refusals {
+            refused_banned_total: 1,
+            refused_closing_total: 2,
+            refused_no_uplink_total: 3,
+            refused_revision_total: 4,
+            refused_team_full_total: 5,
+            refused_wrong_channel_total: 6,
+        };
+        assert_eq!(*team.borrow(), Team { refusals: expected, ..Team::default() });
     }
 }

@@ -21,12 +21,14 @@ mod epoch;
 mod error;
 mod events;
 mod feed;
+mod gaps;
 mod place;
 mod run;
 mod snapshot;
 
 pub use config::{Config, ConfigError, Integrity, OnEnd, TEAM_SIZE_MAX, card_of_rate};
 pub use error::{Ended, RunError, StartError};
+pub use events::Refusals;
 pub use p2psp_media::ingest::{Pace, Source};
 pub use run::Running;
 pub use snapshot::{IngestFigures, MemberFigures, Snapshot};

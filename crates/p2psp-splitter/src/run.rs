@@ -7,6 +7,7 @@ use crate::{
     epoch,
     error::{Ended, RunError, StartError},
     events::{Events, Team},
+    gaps::Gaps,
     place,
     snapshot::{IngestFigures, Snapshot},
 };
@@ -41,6 +42,7 @@ pub struct Running {
     driver: Driver,
     team: watch::Receiver<Team>,
     door: Door,
+    gaps: Gaps,
     stats: watch::Sender<Snapshot>,
     /// The members as operators see them.
     peers: Arc<Journal<v1::Peer>>,
@@ -90,11 +92,12 @@ impl Running {
             move |event| events.on_event(event),
         );
         let (source, ingest) = (config.source.clone(), config.ingest());
+        let gaps = Gaps::new(ingest.stall_after);
         let mut door = Door::open(source, ingest, config.wait_peers, team.clone(), handle.clone());
         if config.wait_peers == 0 {
             door.opened().await?;
         }
-        let figures = IngestFigures::new(&config.source.to_string(), &door.status());
+        let figures = IngestFigures::new(&config.source.to_string(), &door.status(), Duration::ZERO);
         let (stats, _) = watch::channel(Snapshot::new(&link, local, epoch, config.integrity, figures));
         info!(%local, epoch = epoch.0, "the splitter is open");
         if config.integrity == Integrity::None {
@@ -114,6 +117,7 @@ impl Running {
             driver,
             team,
             door,
+            gaps,
             stats,
             peers,
             changed,
@@ -226,19 +230,24 @@ impl Running {
         timeout_at(until, self.team.wait_for(|team| team.closed)).await.is_ok()
     }
 
-    async fn take_stats(&self) {
+    async fn take_stats(&mut self) {
         let peers = self.is_watched.then(|| Arc::clone(&self.peers));
+        let team = self.team.clone();
         let figures = self.handle.call(move |splitter, now| {
             if let Some(peers) = peers {
                 admin::refresh(&peers, splitter.member_views(now));
             }
-            (splitter.stats(), splitter.roster().collect::<Vec<(Slot, PeerId)>>())
+            // On the driver's task all events so far have been taken: both counts are of one moment.
+            let counts = (splitter.stats(), team.borrow().refusals);
+            (counts, splitter.roster().collect::<Vec<(Slot, PeerId)>>())
         });
         // Without a node the last figures stand.
-        let Ok((stats, roster)) = figures.await else { return };
-        let ingest = IngestFigures::new(&self.config.source.to_string(), &self.door.status());
+        let Ok(((stats, refusals), roster)) = figures.await else { return };
+        let (uptime, status) = (self.started.elapsed(), self.door.status());
+        let gap = self.gaps.look(uptime, &status.state);
+        let ingest = IngestFigures::new(&self.config.source.to_string(), &status, gap);
         let newest = self.stats.borrow().clone();
-        let renewed = newest.renewed(self.started.elapsed(), &stats, &roster, ingest, self.handle.stats());
+        let renewed = newest.renewed(uptime, (&stats, refusals), &roster, ingest, self.handle.stats());
         self.stats.send_replace(renewed);
     }
 }

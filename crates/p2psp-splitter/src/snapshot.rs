@@ -1,7 +1,7 @@
 //! A splitter's figures at one moment, as programs read them: one JSON object with stable names. Counters count from the start
 //! and end in `_total`; times are milliseconds.
 
-use crate::config::Integrity;
+use crate::{config::Integrity, events::Refusals};
 use p2psp_core::SplitterStats;
 use p2psp_media::ingest::{IngestState, IngestStatus};
 use p2psp_net::NetStats;
@@ -40,6 +40,9 @@ pub struct Snapshot {
     pub joins_total: u64,
     /// Joins refused.
     pub refusals_total: u64,
+    /// Why they were.
+    #[serde(flatten)]
+    pub refusals: Refusals,
     /// Members that said goodbye.
     pub goodbyes_total: u64,
     /// Members whose link died.
@@ -141,10 +144,12 @@ pub struct IngestFigures {
     pub rtp_lost_packets_total: u64,
     /// Connections refused at the door.
     pub refused_total: u64,
+    /// How long it brought nothing after it had been live: silent, awaited again, or failed.
+    pub gap_ms_total: u64,
 }
 
 impl IngestFigures {
-    pub(crate) fn new(source: &str, status: &IngestStatus) -> Self {
+    pub(crate) fn new(source: &str, status: &IngestStatus, gap: Duration) -> Self {
         let (state, reason) = match &status.state {
             IngestState::Connecting => ("connecting", None),
             IngestState::Live => ("live", None),
@@ -166,6 +171,7 @@ impl IngestFigures {
             structure_losses_total: status.structure_losses,
             rtp_lost_packets_total: status.rtp_packets_lost,
             refused_total: status.refused,
+            gap_ms_total: millis(gap),
         }
     }
 }
@@ -196,6 +202,7 @@ impl Snapshot {
             members: Vec::new(),
             joins_total: 0,
             refusals_total: 0,
+            refusals: Refusals::default(),
             goodbyes_total: 0,
             crashes_total: 0,
             silenced_total: 0,
@@ -232,7 +239,7 @@ impl Snapshot {
     pub(crate) fn renewed(
         self,
         uptime: Duration,
-        stats: &SplitterStats,
+        (stats, refusals): (&SplitterStats, Refusals),
         roster: &[(Slot, PeerId)],
         ingest: IngestFigures,
         net: NetStats,
@@ -242,12 +249,13 @@ impl Snapshot {
             .map(|(slot, peer)| MemberFigures { slot: slot.get(), peer: peer.to_string() })
             .collect();
         Self {
-            uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+            uptime_ms: millis(uptime),
             team_peers: stats.members,
             team_ready: stats.members_ready,
             members,
             joins_total: stats.joins,
             refusals_total: stats.refusals,
+            refusals,
             goodbyes_total: stats.goodbyes,
             crashes_total: stats.crashes,
             silenced_total: stats.silenced,
@@ -280,4 +288,8 @@ impl Snapshot {
             ..self
         }
     }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

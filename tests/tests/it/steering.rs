@@ -143,6 +143,7 @@ fn limits_change_while_the_team_runs() {
     late.process.wait_log("the team is full", PATIENCE);
     let full = splitter.wait_stats("figures", PATIENCE, |_| true);
     assert_eq!((count(&full, "team_peers"), count(&full, "expulsions_total")), (3, 0), "nobody lost a seat");
+    assert_eq!(count(&full, "refused_team_full_total"), count(&full, "refusals_total"));
     told(splitter, &["limits", "--team-size", "4"]);
     late.wait_played(1, PATIENCE);
 

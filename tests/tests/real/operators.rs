@@ -107,10 +107,20 @@ impl Sides {
     /// A figure that all sides show alike; the metrics may show it in parts.
     #[track_caller]
     fn agreed(&self, key: &str, series: &[&str]) -> u64 {
+        let metrics = series.iter().map(|name| self.metrics.get(*name).unwrap_or_else(|| panic!("{name}")));
+        self.compared(key, metrics.sum())
+    }
+
+    /// The same for a length of time, which metrics have in seconds.
+    #[track_caller]
+    fn agreed_millis(&self, key: &str, series: &str) -> u64 {
+        self.compared(key, (self.metrics[series] * 1e3).round())
+    }
+
+    #[track_caller]
+    fn compared(&self, key: &str, metrics: f64) -> u64 {
         let [api, stats] =
             [&self.api, &self.stats].map(|side| side[key].as_u64().unwrap_or_else(|| panic!("{key}")));
-        let metrics: f64 =
-            series.iter().map(|name| self.metrics.get(*name).unwrap_or_else(|| panic!("{name}"))).sum();
         assert_eq!((api, metrics), (stats, stats as f64), "{key}: admin API, metrics, statistics");
         stats
     }
@@ -138,6 +148,9 @@ fn splitter_sides(splitter: &Splitter) -> Team {
     sides.agreed("team_ready", &["p2psp_splitter_team_ready_peers"]);
     sides.agreed("sent_chunks_total", &["p2psp_splitter_sent_chunks_total"]);
     sides.agreed("crashes_total", &["p2psp_splitter_departures_total{reason=\"crash\"}"]);
+    let refusals = ["banned", "closing", "no_uplink", "revision", "team_full", "wrong_channel"]
+        .map(|reason| format!("p2psp_splitter_refusals_total{{reason=\"{reason}\"}}"));
+    sides.agreed("refusals_total", &refusals.each_ref().map(String::as_str));
     team
 }
 
@@ -151,12 +164,38 @@ fn peer_sides(peer: &Peer) -> Team {
     let lost = sides.agreed("lost_chunks_total", &["p2psp_peer_lost_chunks_total"]);
     let played = sides.stats["played_chunks_total"].as_u64().unwrap();
     assert_eq!(sides.metrics["p2psp_peer_expected_chunks_total"], (played + lost) as f64);
+    sides.agreed("due_chunks_total", &["p2psp_peer_due_chunks_total"]);
+    sides.agreed("stalls_total", &["p2psp_peer_stalls_total"]);
+    sides.agreed_millis("stalled_ms_total", "p2psp_peer_stalled_seconds_total");
     Team {
         peers: sides.agreed("team_peers", &["p2psp_peer_team_peers"]),
         chunks: played + lost,
         lost,
-        missing: sides.stats["missing_chunks_total"].as_u64().unwrap(),
+        missing: sides.agreed("missing_chunks_total", &["p2psp_peer_missing_chunks_total"]),
     }
+}
+
+/// A machine that stands still while the stream goes on: its viewers see that, and every side tells how often and for how long.
+#[test]
+fn what_viewers_wait_for_is_told() {
+    const STILL_MS: u64 = 2_000;
+    let splitter = Splitter::start(&["--input", "testcard", ADMIN[0], ADMIN[1]]);
+    let peer = Peer::start("peer", &splitter.link, &ADMIN);
+    peer.wait_played(50_000, PATIENCE);
+    let uptime = |stats: &Value| stats["uptime_ms"].as_u64().unwrap();
+    let stalled = |stats: &Value| stats["stalled_ms_total"].as_u64().unwrap();
+    let (before, began) = (peer.stats(), uptime(&splitter.process.wait_stats("any", PATIENCE, |_| true)));
+    peer.process.signal(Signal::SIGSTOP);
+    // Its figures are a second old at most when they come.
+    let is_over = |stats: &Value| uptime(stats) >= began + STILL_MS + 1_000;
+    splitter.process.wait_stats("time that has passed", PATIENCE, is_over);
+    peer.process.signal(Signal::SIGCONT);
+    peer.wait_stats("a stall", |stats| stalled(stats) >= stalled(&before) + STILL_MS);
+    let sides = Sides::of(&admin(&peer.process), "status", || peer.stats());
+    assert!(
+        sides.agreed("stalls_total", &["p2psp_peer_stalls_total"]) > before["stalls_total"].as_u64().unwrap()
+    );
+    sides.agreed_millis("stalled_ms_total", "p2psp_peer_stalled_seconds_total");
 }
 
 /// A stream with losses that repair cannot make good, looked at twice while it runs and once when all of it is over.

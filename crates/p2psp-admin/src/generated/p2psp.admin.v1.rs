@@ -104,6 +104,24 @@ pub struct SplitterFigures {
     /// Of a thousand turns, how many are more than anybody is known to carry at present.
     #[prost(uint32, tag = "33")]
     pub lacking_per_mille: u32,
+    /// Of the joins refused: the key is banned.
+    #[prost(uint64, tag = "34")]
+    pub refused_banned_total: u64,
+    /// Of the joins refused: the splitter is shutting down.
+    #[prost(uint64, tag = "35")]
+    pub refused_closing_total: u64,
+    /// Of the joins refused: the uplinks carry no further viewer.
+    #[prost(uint64, tag = "36")]
+    pub refused_no_uplink_total: u64,
+    /// Of the joins refused: another revision of the protocol.
+    #[prost(uint64, tag = "37")]
+    pub refused_revision_total: u64,
+    /// Of the joins refused: the team has no free seat.
+    #[prost(uint64, tag = "38")]
+    pub refused_team_full_total: u64,
+    /// Of the joins refused: another channel.
+    #[prost(uint64, tag = "39")]
+    pub refused_wrong_channel_total: u64,
 }
 /// A source and its door.
 #[derive(serde::Serialize)]
@@ -135,6 +153,9 @@ pub struct IngestFigures {
     /// Connections refused at the door.
     #[prost(uint64, tag = "8")]
     pub refused_total: u64,
+    /// How long the source brought nothing after it had been live: silent, awaited again, or failed.
+    #[prost(uint64, tag = "9")]
+    pub gap_ms_total: u64,
 }
 /// A peer.
 #[derive(serde::Serialize)]
@@ -274,6 +295,12 @@ pub struct PeerFigures {
     /// Of these, chunks that did not come by themselves, repaired ones among them.
     #[prost(uint64, tag = "44")]
     pub missing_chunks_total: u64,
+    /// Times that the play-out stood still for a quarter of a second or more while the source went on; counted when it goes on.
+    #[prost(uint64, tag = "45")]
+    pub stalls_total: u64,
+    /// How long it stood still, all of these together.
+    #[prost(uint64, tag = "46")]
+    pub stalled_ms_total: u64,
 }
 /// Delays that fell into one bucket.
 #[derive(serde::Serialize)]

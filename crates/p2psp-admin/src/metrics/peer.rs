@@ -147,6 +147,16 @@ pub(super) const METRICS: &[Metric<View>] = &[
     counter("p2psp_peer_lost_chunks_total", "Chunks that did not come in time for play-out.", |v| {
         int(v.figures.lost_chunks_total)
     }),
+    counter(
+        "p2psp_peer_stalls_total",
+        "Times that the play-out stood still for a quarter of a second or more while the source went on; counted when it goes on.",
+        |v| int(v.figures.stalls_total),
+    ),
+    counter(
+        "p2psp_peer_stalled_seconds_total",
+        "How long the play-out stood still, all stalls together.",
+        |v| seconds(v.figures.stalled_ms_total),
+    ),
     counter("p2psp_peer_played_bytes_total", "Payload bytes played.", |v| int(v.figures.played_bytes_total)),
     counter(
         "p2psp_peer_rebuilt_chunks_total",

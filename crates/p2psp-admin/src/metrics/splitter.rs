@@ -1,6 +1,6 @@
 //! A splitter's metrics.
 
-use super::{Metric, Value, counter, counters, flag, gauge, gauges, int};
+use super::{Metric, Value, counter, counters, flag, gauge, gauges, int, seconds};
 use crate::v1::{Channel, IngestFigures, NetFigures, SplitterFigures, Team};
 
 /// A splitter at one moment.
@@ -42,7 +42,20 @@ pub(super) const METRICS: &[Metric<View>] = &[
         |v| int(v.team.uplink_bits_per_s / 8),
     ),
     counter("p2psp_splitter_joins_total", "Joins that got a seat.", |v| int(v.figures.joins_total)),
-    counter("p2psp_splitter_refusals_total", "Joins refused.", |v| int(v.figures.refusals_total)),
+    counters(
+        "p2psp_splitter_refusals_total",
+        "Joins refused: the key is banned, the splitter is shutting down, the uplinks carry no further viewer, the peer speaks another \
+         revision of the protocol, the team has no free seat, or it asked for another channel.",
+        "reason",
+        &[
+            ("banned", |v| int(v.figures.refused_banned_total)),
+            ("closing", |v| int(v.figures.refused_closing_total)),
+            ("no_uplink", |v| int(v.figures.refused_no_uplink_total)),
+            ("revision", |v| int(v.figures.refused_revision_total)),
+            ("team_full", |v| int(v.figures.refused_team_full_total)),
+            ("wrong_channel", |v| int(v.figures.refused_wrong_channel_total)),
+        ],
+    ),
     counters(
         "p2psp_splitter_departures_total",
         "Members that are gone: said goodbye, lost their link, or were expelled.",
@@ -150,6 +163,11 @@ pub(super) const METRICS: &[Metric<View>] = &[
             ("ended", |v| flag(v.source_state == "ended")),
             ("failed", |v| flag(v.source_state == "failed")),
         ],
+    ),
+    counter(
+        "p2psp_splitter_source_gap_seconds_total",
+        "Time for which the source brought nothing after it had been live: silent, awaited again, or failed.",
+        |v| seconds(v.ingest.gap_ms_total),
     ),
     counter("p2psp_splitter_source_bytes_total", "Media bytes that came in.", |v| int(v.ingest.bytes_total)),
     counter("p2psp_splitter_source_records_total", "Records passed on from the source.", |v| {

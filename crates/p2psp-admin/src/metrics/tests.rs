@@ -1,7 +1,7 @@
 //! That the text is what Prometheus reads, that names keep to its conventions, and that the document is not stale.
 
 use super::*;
-use crate::v1::{Channel, DelayBucketFigures, PeerFigures, PeerStatus, SplitterFigures, Team};
+use crate::v1::{Channel, DelayBucketFigures, IngestFigures, PeerFigures, PeerStatus, SplitterFigures, Team};
 use std::collections::BTreeSet;
 
 fn info(role: Role) -> Info {
@@ -44,6 +44,8 @@ fn peer_view() -> PeerView {
     let figures = PeerFigures {
         played_chunks_total: 90,
         lost_chunks_total: 10,
+        stalls_total: 2,
+        stalled_ms_total: 1_750,
         received_chunks_total: 100,
         splitter_chunks_total: 20,
         pulled_chunks_total: 5,
@@ -67,6 +69,8 @@ fn a_peer_tells_its_figures() {
         ("p2psp_peer_buffer_seconds", 0.48),
         ("p2psp_peer_expected_chunks_total", 100.0),
         ("p2psp_peer_lost_chunks_total", 10.0),
+        ("p2psp_peer_stalls_total", 2.0),
+        ("p2psp_peer_stalled_seconds_total", 1.75),
         ("p2psp_peer_received_chunks_total{from=\"teammate\"}", 75.0),
         ("p2psp_peer_delay_seconds_bucket{le=\"0.001\"}", 1.0),
         ("p2psp_peer_delay_seconds_bucket{le=\"0.0025\"}", 3.0),
@@ -81,16 +85,26 @@ fn a_peer_tells_its_figures() {
 
 #[test]
 fn a_splitter_tells_its_figures() {
-    let figures = SplitterFigures { team_peers: 7, crashes_total: 3, ..SplitterFigures::default() };
+    let figures = SplitterFigures {
+        team_peers: 7,
+        crashes_total: 3,
+        refusals_total: 4,
+        refused_banned_total: 4,
+        ..SplitterFigures::default()
+    };
     let team =
         Team { team_size_max: 128, uplink_bits_per_s: 8_000, figures: Some(figures), ..Team::default() };
-    let channel = Channel { source_state: "live".to_owned(), ..Channel::default() };
+    let ingest = IngestFigures { gap_ms_total: 2_500, ..IngestFigures::default() };
+    let channel = Channel { source_state: "live".to_owned(), figures: Some(ingest), ..Channel::default() };
     let samples = samples(&splitter(&info(Role::Splitter), &SplitterView::new(team, channel)));
     for (series, value) in [
         ("p2psp_splitter_team_peers", 7.0),
         ("p2psp_splitter_team_peers_max", 128.0),
         ("p2psp_splitter_uplink_limit_bytes_per_second", 1_000.0),
         ("p2psp_splitter_departures_total{reason=\"crash\"}", 3.0),
+        ("p2psp_splitter_refusals_total{reason=\"banned\"}", 4.0),
+        ("p2psp_splitter_refusals_total{reason=\"team_full\"}", 0.0),
+        ("p2psp_splitter_source_gap_seconds_total", 2.5),
         ("p2psp_splitter_source_state{state=\"live\"}", 1.0),
         ("p2psp_splitter_source_state{state=\"failed\"}", 0.0),
     ] {
