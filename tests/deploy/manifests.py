@@ -2,7 +2,8 @@
 """manifests.py [--faults] PROGRAM: checks what runs P2PSP in containers against what it must be, without an engine or a cluster.
 
 Kubernetes: strict schemas, the restricted pod security standard, that what is named is there, and that the program takes its settings.
-Compose: the files that it mounts, the program's settings, and that Prometheus looks where they answer. With --faults the manifests are
+Compose: the files that it mounts, the program's settings, and that Prometheus looks where they answer. Grafana: that its provisioning
+names the places where the documents and Compose put things. With --faults the manifests are
 also checked with one fault at a time, and each has to be found: a check that cannot fail says nothing.
 """
 
@@ -28,7 +29,7 @@ LINK = "p2psp://" + "a" * 52 + "@127.0.0.1:4480"
 
 def main(program, with_faults):
     documents = kubernetes()
-    found = [*check(documents, program), *compose(program)]
+    found = [*check(documents, program), *compose(program), *grafana(provisioning())]
     if found:
         sys.exit("\n".join(found))
     count = 0
@@ -37,6 +38,12 @@ def main(program, with_faults):
             spoilt = copy.deepcopy(documents)
             spoil({(one["kind"], generic(one["metadata"]["name"])): one for one in spoilt})
             if not check(spoilt, program):
+                sys.exit(f"not found: {what}")
+            count += 1
+        for what, spoil in GRAFANA_FAULTS.items():
+            spoilt = copy.deepcopy(provisioning())
+            spoil(spoilt)
+            if not [*grafana(spoilt)]:
                 sys.exit(f"not found: {what}")
             count += 1
     print(f"{len(documents)} Kubernetes objects and the Compose file are right; {count} faults were found")
@@ -282,6 +289,32 @@ def composed(program, environment):
         yield from promtool([("prometheus.yml", config.read_text())], ("", ""), folder)
 
 
+def provisioning():
+    """What Grafana is told, by the folder and the file that it stands in."""
+    folder = ROOT / "deploy/grafana/provisioning"
+    return {str(path.relative_to(folder)): yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*/*.yml"))}
+
+
+def grafana(told):
+    """Its dashboards are where the documents and Compose put them, and its data is where Prometheus answers."""
+    if sorted(told) != ["dashboards/p2psp.yml", "datasources/prometheus.yml"]:
+        return [f"provisioning: {sorted(told)} is not all that Grafana needs"]
+    found = [f"{name}: apiVersion is not 1" for name, one in told.items() if one.get("apiVersion") != 1]
+    paths = [(one.get("type"), one.get("options", {}).get("path")) for one in told["dashboards/p2psp.yml"].get("providers", [])]
+    operating = (ROOT / "docs/operating.md").read_text()
+    copied = re.search(r"`deploy/grafana/dashboards/` to\s+`(/[^`]+?)/?`", operating)
+    services = yaml.safe_load((ROOT / "deploy/compose/compose.yaml").read_text())["services"]
+    mounted = dict(volume.split(":")[:2] for volume in services["grafana"]["volumes"])
+    for where, place in {"operating.md": copied and copied[1], "compose.yaml": mounted.get("../grafana/dashboards")}.items():
+        if paths != [("file", place)]:
+            found.append(f"dashboards/p2psp.yml: {paths} is not where {where} puts dashboards, {place}")
+    sources = [(one.get("type"), one.get("url")) for one in told["datasources/prometheus.yml"].get("datasources", [])]
+    listen = next(word for word in services["prometheus"]["command"] if "listen-address" in word).partition("=")[2]
+    if sources != [("prometheus", f"http://{listen}")]:
+        found.append(f"datasources/prometheus.yml: {sources} is not the Prometheus of compose.yaml, {listen}")
+    return found
+
+
 def pod(objects, kind, name):
     return objects[kind, name]["spec"]["template"]["spec"]
 
@@ -318,6 +351,13 @@ FAULTS = {
     "a key in no volume": lambda o: edited(o, "p2psp-settings", "splitter.toml", "/var/lib/p2psp", "/var/lib/other"),
     "a Service that Prometheus cannot find": lambda o: edited(o, "p2psp-prometheus", "prometheus.yml", "peer-admin", "peers-admin"),
     "an unknown word for Prometheus": lambda o: edited(o, "p2psp-prometheus", "prometheus.yml", "scheme:", "schema:"),
+}
+
+GRAFANA_FAULTS = {
+    "a file that is not there": lambda told: told.pop("dashboards/p2psp.yml"),
+    "another version": lambda told: told["datasources/prometheus.yml"].update(apiVersion=2),
+    "dashboards in another place": lambda told: told["dashboards/p2psp.yml"]["providers"][0]["options"].update(path="/var/lib/grafana/dashboards"),
+    "a Prometheus at another port": lambda told: told["datasources/prometheus.yml"]["datasources"][0].update(url="http://127.0.0.1:9091"),
 }
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 //! A real Prometheus that scrapes a live team: every query of the dashboards, and every recording rule, gives numbers.
 
-use crate::tools::tool;
+use crate::tools::{artefact, tool};
 use p2psp_tests::{
-    http::get_json,
+    http::{self, get_json},
     process::Process,
     team::{Peer, Splitter},
 };
@@ -88,6 +88,17 @@ fn queries(name: &str, instance: &str) -> Vec<(String, String)> {
     queries
 }
 
+/// Prometheus' own word on names, kinds and help of what a process with this admin address tells.
+fn assert_by_the_conventions(name: &str, admin: &str) {
+    let text = http::get(admin.parse().unwrap(), "/metrics").unwrap().text().unwrap();
+    let path = artefact(&format!("{name}.metrics"));
+    fs::write(&path, &text).unwrap();
+    let mut promtool = tool("promtool");
+    let done = promtool.args(["check", "metrics"]).stdin(fs::File::open(&path).unwrap()).output().unwrap();
+    let said = [done.stdout, done.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+    assert!(done.status.success() && said.is_empty(), "{}, {}:\n{said}", path.display(), done.status);
+}
+
 #[test]
 fn dashboards_and_rules_give_numbers() {
     let admin = |process: &Process| process.ready()["admin"][0].as_str().unwrap().to_owned();
@@ -97,6 +108,8 @@ fn dashboards_and_rules_give_numbers() {
     splitter.wait_ready(PEERS);
     let (splitter_at, peers_at) =
         (admin(&splitter.process), peers.iter().map(|peer| admin(&peer.process)).collect::<Vec<_>>());
+    assert_by_the_conventions("splitter", &splitter_at);
+    assert_by_the_conventions("peer", &peers_at[0]);
     let server = Server::start(&splitter_at, &peers_at);
 
     let mut left: BTreeMap<String, String> = BTreeMap::new();
