@@ -196,11 +196,11 @@ impl Source {
     }
 }
 
-/// As for [`Source::parse`], without passwords.
+/// As for [`Source::parse`], without what may be a secret: passwords, queries, and of a command all but the program's name.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exec(command) => write!(f, "exec:{command}"),
+            Self::Exec(command) => write!(f, "exec:{}", program(command)),
             Self::File { path, .. } => write!(f, "{}", path.display()),
             Self::HttpListen(Listen { address, path, .. }) => {
                 write!(f, "push:{address}{}", path.as_deref().unwrap_or_default())
@@ -223,7 +223,11 @@ impl HttpUrl {
     ///
     /// When it is none, or has no host.
     pub fn parse(text: &str) -> Result<Self, SourceError> {
-        let bad = || SourceError::Url(without_credentials(text));
+        let bad = || SourceError::Url(without_secrets(text));
+        // No server is sent what follows a `#`: one before an `@` is part of a password.
+        if text.split_once('#').is_some_and(|(_, rest)| rest.contains('@')) {
+            return Err(bad());
+        }
         let uri: Uri = text.parse().map_err(|_| bad())?;
         let tls = match uri.scheme_str() {
             Some("http") => false,
@@ -253,11 +257,24 @@ impl HttpUrl {
     }
 }
 
-/// Without credentials.
+/// Without credentials and query.
 impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http{}://{}{}", if self.tls { "s" } else { "" }, self.authority(), self.path)
+        let scheme = if self.tls { "https" } else { "http" };
+        // The host may be a user's name, and the path the rest of a password with a slash or question mark in it.
+        if self.path.contains('@') {
+            return write!(f, "{scheme}://…");
+        }
+        let path = self.path.split('?').next().unwrap_or_default();
+        write!(f, "{scheme}://{}{path}", self.authority())
     }
+}
+
+/// The program that a command of the shell runs, if its first word is one: variables may stand there, too.
+fn program(command: &str) -> &str {
+    let word = command.split_whitespace().next().unwrap_or_default();
+    let is_plain = word.chars().all(|c| c.is_alphanumeric() || "/._+-".contains(c));
+    if is_plain { word } else { "…" }
 }
 
 fn hint(scheme: &str) -> &'static str {
@@ -272,8 +289,10 @@ fn hint(scheme: &str) -> &'static str {
 fn parse_listen(text: &str) -> Result<Listen, SourceError> {
     let (authority, path) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
     let (userinfo, address) = authority.rsplit_once('@').map_or((None, authority), |(u, a)| (Some(u), a));
+    // A slash in a password cuts it short: what stands before the last `@` is not told.
+    let shown = text.rsplit_once('@').map_or(address, |(_, after)| after);
     Ok(Listen {
-        address: parse_address(address)?,
+        address: parse_address(address).map_err(|_| SourceError::Address(shown.into()))?,
         path: path.filter(|p| !p.is_empty()).map(|p| format!("/{p}")),
         credentials: userinfo.map(parse_userinfo),
     })
@@ -342,14 +361,11 @@ fn percent_decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn without_credentials(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => {
-            let (head, tail) = (url.get(..scheme + 3), url.get(at + 1..));
-            format!("{}{}", head.unwrap_or_default(), tail.unwrap_or_default())
-        }
-        _ => url.into(),
-    }
+/// An address that is none, for its owner to see what is wrong with it: without credentials and query.
+fn without_secrets(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, after)| after);
+    format!("{scheme}://{}", rest.split(['?', '#']).next().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -434,15 +450,27 @@ mod tests {
     }
 
     #[test]
-    fn passwords_stay_out_of_logs() {
-        for text in
-            ["push:source:hunter2@127.0.0.1:8000/a", "http://me:hunter2@host/x", "http://me:hunter2@:/"]
-        {
+    fn secrets_stay_out_of_logs() {
+        for (text, says) in [
+            ("push:source:hunter2@127.0.0.1:8000/a", "push:127.0.0.1:8000/a"),
+            ("push:source:4/hunter2@127.0.0.1:8000/a", "\"127.0.0.1:8000/a\" is not an address"),
+            ("http://me:hunter2@host/x", "http://host/x"),
+            ("http://me:hunter2@:/", "\"http://:/\" is not a URL"),
+            ("http://me:4/hunter2@host/x", "http://…"),
+            ("https://me:4?hunter2@host/x", "https://…"),
+            ("http://me:4#hunter2@host/x", "\"http://host/x\" is not a URL"),
+            ("http://me:hun/ter2@host/x?hunter2", "http://…"),
+            ("https://host:81/x?token=hunter2", "https://host:81/x"),
+            ("exec:ffmpeg -i srt://host?passphrase=hunter2 -f mpegts -", "exec:ffmpeg"),
+            ("exec: /opt/bin/curl_7-2 -u me:hunter2 http://host/", "exec:/opt/bin/curl_7-2"),
+            ("exec:TOKEN=hunter2 grab", "exec:…"),
+            ("exec:'hunter2'|sh", "exec:…"),
+        ] {
             let shown = match Source::parse(text) {
-                Ok(source) => format!("{source} {source:?}"),
-                Err(error) => format!("{error} {error:?}"),
+                Ok(source) => source.to_string(),
+                Err(error) => error.to_string(),
             };
-            assert!(!shown.contains("hunter2"), "{shown}");
+            assert!(shown.starts_with(says) && !shown.contains("hunter2"), "{shown}");
         }
     }
 

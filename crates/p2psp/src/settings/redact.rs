@@ -19,12 +19,11 @@ pub(crate) fn redacted(settings: &impl Serialize) -> toml::Table {
     table
 }
 
-/// A source as it was written, but for its passwords.
+/// A source as it was written, but for what may be a secret.
 fn input_shown(input: &str) -> String {
     match Source::parse(input) {
-        // Both tell their address without user and password.
-        Ok(source @ (Source::HttpPull(_) | Source::HttpListen(_))) => source.to_string(),
-        Ok(Source::Exec(_)) => without_passwords(input),
+        // These tell themselves without passwords, queries and arguments.
+        Ok(source @ (Source::Exec(_) | Source::HttpPull(_) | Source::HttpListen(_))) => source.to_string(),
         Ok(
             Source::File { .. }
             | Source::Stdin { .. }
@@ -33,27 +32,16 @@ fn input_shown(input: &str) -> String {
             | Source::Rtp(_),
         ) => input.to_owned(),
         // What is not understood may hold anything.
-        Err(_) => without_passwords(input),
+        Err(_) => scheme(input).map_or_else(|| SET.to_owned(), |scheme| format!("{scheme}:{SET}")),
     }
 }
 
-/// A text whose addresses of the form `scheme://user:password@host` lack their passwords.
-fn without_passwords(text: &str) -> String {
-    let mut parts = text.split("://");
-    let mut shown = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        shown.push_str("://");
-        let authority = part.split(['/', '?', '#', ' ', '\'', '"']).next().unwrap_or_default();
-        let secret = authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':'));
-        match secret {
-            Some((user, password)) => {
-                let after = part.get(user.len() + 1 + password.len()..).unwrap_or_default();
-                shown.push_str(&format!("{user}:{SET}{after}"));
-            }
-            None => shown.push_str(part),
-        }
-    }
-    shown
+/// What stands before a colon, if it is a scheme.
+fn scheme(text: &str) -> Option<&str> {
+    let (scheme, _) = text.trim().split_once(':')?;
+    let is_scheme =
+        !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    is_scheme.then_some(scheme)
 }
 
 #[cfg(test)]
@@ -67,12 +55,17 @@ mod tests {
         for (input, shown) in [
             ("push:source:hunter2@127.0.0.1:8000/live", "push:127.0.0.1:8000/live"),
             ("http://me:hunter2@tv.example.org/live", "http://tv.example.org/live"),
-            (
-                "exec:ffmpeg -i rtsp://me:hunter2@camera/1 -c copy -f mpegts 'http://h/?a=b:c@d'",
-                "exec:ffmpeg -i rtsp://me:(set)@camera/1 -c copy -f mpegts 'http://h/?a=b:c@d'",
-            ),
-            ("exec:cat film.ts", "exec:cat film.ts"),
-            ("srt://me:hunter2@camera:1", "srt://me:(set)@camera:1"),
+            ("https://tv.example.org/live?token=hunter2", "https://tv.example.org/live"),
+            ("http://me:4/hunter2@tv.example.org/live", "http://…"),
+            ("http://me:hun#ter2@hunter2/live", "http:(set)"),
+            ("exec:ffmpeg -i rtsp://me:hunter2@camera/1 -c copy -f mpegts -", "exec:ffmpeg"),
+            ("exec:srt-live-transmit srt://host?passphrase=hunter2 file://con", "exec:srt-live-transmit"),
+            ("exec:curl -u me:hunter2 http://host/", "exec:curl"),
+            ("exec:KEY=hunter2 grab", "exec:…"),
+            ("srt://me:hunter2@camera:1", "srt:(set)"),
+            ("push:me:4/hunter2@127.0.0.1:1", "push:(set)"),
+            (" udp://hunter2", "udp:(set)"),
+            ("udp://239.1.2.3:5000?interface=10.0.0.7", "udp://239.1.2.3:5000?interface=10.0.0.7"),
             ("film.ts", "film.ts"),
         ] {
             let password = Some("hunter2".to_owned());
