@@ -70,14 +70,27 @@ impl Places {
 /// It cannot be read, is no TOML, has an unknown key, or a value of the wrong kind.
 pub(crate) fn read(command: &Command, path: &Path) -> Result<(FileSettings, Places), SettingsError> {
     let unreadable = |source| SettingsError::Unreadable { path: path.to_owned(), source };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
-    let bytes = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if u64::try_from(bytes).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    parse(command, path, text(path, &bytes)?)
+}
+
+/// The text that a file's bytes are, of which one more than allowed may have been read.
+pub(super) fn text<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, SettingsError> {
+    let wrong = |bytes: &[u8], problem| {
+        let line = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
+        SettingsError::Toml { path: path.to_owned(), line, problem }
+    };
+    // First: what is cut off may be half a character.
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
         let problem = format!("the file is larger than {FILE_BYTES_MAX} bytes; is it the right one?");
-        return Err(SettingsError::Toml { path: path.to_owned(), line: line(&text, text.len()), problem });
+        return Err(wrong(bytes, problem));
     }
-    parse(command, path, &text)
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        wrong(before, "this is no UTF-8; is it the right file?".to_owned())
+    })
 }
 
 /// Checks the text of a file; `path` is for messages.

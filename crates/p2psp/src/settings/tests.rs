@@ -235,3 +235,19 @@ fn the_command_line_is_sound() {
     assert!(Cli::try_parse_from(["p2psp", "demo", "--peers", "0"]).is_err());
     assert!(Cli::try_parse_from(["p2psp", "demo", "--peers", "129"]).is_err());
 }
+
+/// A file's size is looked at before its characters, of which the last may be cut off; bytes that are no text are told by their line.
+#[test]
+fn files_are_texts_of_a_largest_size() {
+    let path = Path::new("p2psp.toml");
+    let mut bytes = vec![b'\n'; 1 << 20];
+    assert!(file::text(path, &bytes).is_ok());
+    bytes.push("é".as_bytes()[0]);
+    for (bytes, says) in [
+        (bytes.as_slice(), "line 1048577: the file is larger than 1048576 bytes"),
+        (b"[peer]\nname = \"\xff\"\n", "line 2: this is no UTF-8"),
+    ] {
+        let error = file::text(path, bytes).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
