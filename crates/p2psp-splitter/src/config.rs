@@ -46,6 +46,9 @@ pub enum Integrity {
 /// Most members of a team: one slot of it is the splitter's own (R-TURN-5).
 pub const TEAM_SIZE_MAX: u16 = Slot::SPLITTER.get();
 
+/// Most copies that a splitter may send beside its one: one for each member.
+pub const OWN_COPIES_MAX: u16 = TEAM_SIZE_MAX;
+
 /// Settings of a splitter.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -73,7 +76,7 @@ pub struct Config {
     /// Most members. Default 128.
     pub team_size_max: u16,
     /// Most copies of the stream that it sends beside its one, where the members' uplinks do not suffice. Who would need more gets
-    /// no seat. Default 3.
+    /// no seat. 0 to 511, default 3.
     pub own_copies_max: u16,
     /// Most that it sends, all links together. Default 100 Mb/s.
     pub uplink_bits_per_s: u64,
@@ -92,6 +95,9 @@ pub enum ConfigError {
     /// No member, or more than a team may have.
     #[error("a team has 1 to {max} peers, not {0}", max = TEAM_SIZE_MAX)]
     TeamSize(u16),
+    /// More copies than a team has members.
+    #[error("a splitter sends 0 to {max} copies beside its one, not {0}", max = OWN_COPIES_MAX)]
+    OwnCopies(u16),
     /// Waiting for more members than the team takes.
     #[error("cannot wait for {wait_peers} peers in a team of at most {team_size_max}")]
     WaitPeers {
@@ -117,6 +123,7 @@ impl ConfigError {
     pub const fn setting(&self) -> &'static str {
         match self {
             Self::TeamSize(_) => "team_size",
+            Self::OwnCopies(_) => "own_copies",
             Self::Parity(_) => "parity",
             Self::WaitPeers { .. } => "wait_peers",
             Self::TooManyAddresses(_) | Self::Advertise(_) => "advertise",
@@ -176,6 +183,9 @@ impl Config {
         let (team_size_max, wait_peers) = (self.team_size_max, self.wait_peers);
         if !(1..=TEAM_SIZE_MAX).contains(&team_size_max) {
             return Err(ConfigError::TeamSize(team_size_max));
+        }
+        if self.own_copies_max > OWN_COPIES_MAX {
+            return Err(ConfigError::OwnCopies(self.own_copies_max));
         }
         if wait_peers > team_size_max {
             return Err(ConfigError::WaitPeers { wait_peers, team_size_max });
@@ -241,6 +251,7 @@ mod tests {
         for (change, says) in [
             ((|c| c.team_size_max = 0) as fn(&mut Config), "1 to 511"),
             (|c| c.team_size_max = 512, "not 512"),
+            (|c| c.own_copies_max = 512, "0 to 511"),
             (|c| c.wait_peers = 129, "at most 128"),
             (|c| c.parity_chunks = Some(17), "0 to 16"),
             (|c| c.advertise = vec!["tv.example.org".to_owned()], "host:port"),

@@ -26,7 +26,7 @@ mod place;
 mod run;
 mod snapshot;
 
-pub use config::{Config, ConfigError, Integrity, OnEnd, TEAM_SIZE_MAX, card_of_rate};
+pub use config::{Config, ConfigError, Integrity, OWN_COPIES_MAX, OnEnd, TEAM_SIZE_MAX, card_of_rate};
 pub use error::{Ended, RunError, StartError};
 pub use events::Refusals;
 pub use p2psp_media::ingest::{Pace, Source};

@@ -105,9 +105,10 @@ pub(crate) struct SplitterArgs {
     /// How long a peer that was expelled gets no seat [default: 10m]
     #[arg(long, value_name = "DURATION", env = "P2PSP_SPLITTER_BAN", help_heading = "Team")]
     pub(crate) ban: Option<Span>,
-    /// Most copies of the stream that this machine sends beside its one, where the peers' uplinks do not suffice; a peer that would
-    /// need more gets no seat [default: 3]
+    /// Most copies of the stream that this machine sends beside its one, at most 511, where the peers' uplinks do not suffice; a peer
+    /// that would need more gets no seat [default: 3]
     #[arg(long, value_name = "COPIES", env = "P2PSP_SPLITTER_OWN_COPIES", help_heading = "Team")]
+    #[schemars(range(max = p2psp_splitter::OWN_COPIES_MAX))]
     pub(crate) own_copies: Option<u16>,
     /// Most that this machine sends, all links together [default: 100M]
     #[arg(long, value_name = "BITRATE", env = "P2PSP_SPLITTER_UPLINK", help_heading = "Team")]
