@@ -2,18 +2,20 @@
 //! said of the others; a file that is not right changes nothing.
 
 use crate::{
-    cli::{CommonArgs, LogFormat},
+    cli::{CommonArgs, LogFormat, SplitterArgs},
     exit::{Code, Failure},
     logging::{Filter, Log},
     settings::{self, Role, Sources, checked, redacted},
     signals::Stop,
     supervisor,
+    units::{BitRate, Span},
 };
-use p2psp_admin::{Doors, Guard, LimitsChange, Renewed, SplitterBackend};
+use p2psp_admin::{Doors, Guard, LimitsChange, Renewed, SplitterBackend, v1};
 use p2psp_net::tasks;
 use std::{
     io::{self, IsTerminal, stderr, stdin, stdout},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -153,6 +155,8 @@ impl<A: Role> Reload<A> {
             doors.check(&guard).map_err(|problem| Failure::of(Code::Usage, &problem))?;
         }
         let limits = changed(self.in_force.limits(), settings.limits());
+        // Before they change; operators may have set others than the file says.
+        let old_limits = running.team.as_ref().map(|team| told(&team.team())).unwrap_or_default();
         if let Some(team) = running.team.as_ref().filter(|_| limits != LimitsChange::default()) {
             // The last that may fail, and then it changes nothing.
             team.update_limits(limits).await.map_err(|refusal| Failure::of(Code::Runtime, &refusal))?;
@@ -174,7 +178,7 @@ impl<A: Role> Reload<A> {
         if sources.log != self.log {
             outcome.pending.push(format!("log: {} -> {}", self.log.name(), sources.log.name()));
         }
-        self.compare(&settings, running.doors.is_some(), &mut outcome);
+        self.compare(&settings, running.doors.is_some(), old_limits, &mut outcome);
         if sources.log_level == self.log_level {
             self.tell(&outcome);
             return Ok(());
@@ -192,12 +196,13 @@ impl<A: Role> Reload<A> {
         Ok(())
     }
 
-    /// Finds what differs, and keeps what does from now on.
-    fn compare(&mut self, asked: &A, has_doors: bool, outcome: &mut Outcome) {
+    /// Finds what differs, and keeps what does from now on. `old_limits` are those of the team that were in force.
+    fn compare(&mut self, asked: &A, has_doors: bool, old_limits: toml::Table, outcome: &mut Outcome) {
         let table =
             |settings: &A| toml::Table::try_from(settings).expect("settings are tables of texts and numbers");
         let (old, new) = (table(&self.in_force), table(asked));
-        let (old_shown, new_shown) = (redacted(&self.in_force), redacted(asked));
+        let (mut old_shown, new_shown) = (redacted(&self.in_force), redacted(asked));
+        old_shown.extend(old_limits);
         let mut kept = old.clone();
         let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
         names.sort_unstable();
@@ -256,6 +261,18 @@ fn changed(old: LimitsChange, new: LimitsChange) -> LimitsChange {
         uplink_bits_per_s: other(old.uplink_bits_per_s, new.uplink_bits_per_s),
         ban: other(old.ban, new.ban),
     }
+}
+
+/// A team's limits as a settings file has them.
+fn told(team: &v1::Team) -> toml::Table {
+    let limits = SplitterArgs {
+        team_size: u16::try_from(team.team_size_max).ok(),
+        own_copies: u16::try_from(team.own_copies_max).ok(),
+        uplink: Some(BitRate(team.uplink_bits_per_s)),
+        ban: Some(Span(Duration::from_millis(team.ban_ms))),
+        ..SplitterArgs::default()
+    };
+    toml::Table::try_from(limits).expect("settings are tables of texts and numbers")
 }
 
 /// `splitter.team_size: 20 -> 30`; of a secret only the name.

@@ -173,12 +173,12 @@ fn a_settings_file_changes_limits() {
     let late = Peer::start("late", &splitter.link, &ADMIN);
     late.process.wait_log("the team is full", PATIENCE);
     let process = &splitter.process;
-    told(process, &["limits", "--ban", "1m"]);
+    told(process, &["limits", "--ban", "1m", "--uplink", "50M"]);
 
     fs::write(&settings.0, "[splitter]\nteam_size = 5\nuplink = \"9M\"\n").unwrap();
     process.signal(Signal::SIGHUP);
     let line = process.wait_log("and these are in force", PATIENCE);
-    for part in ["team_size: 1 -> 5", "own_copies: 2 -> its default", "uplink: its default -> \\\"9M\\\""] {
+    for part in ["team_size: 1 -> 5", "own_copies: 2 -> its default", "uplink: \\\"50M\\\" -> \\\"9M\\\""] {
         assert!(line.contains(&format!("splitter.{part}")), "{part} is not in {line}");
     }
     late.wait_played(1, PATIENCE);
