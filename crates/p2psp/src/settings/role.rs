@@ -94,29 +94,37 @@ impl Sources {
     }
 }
 
+/// What roles answer alike, for everything of a role is called as the role is.
+macro_rules! alike {
+    ($role:ident) => {
+        const TABLE: &'static str = stringify!($role);
+
+        fn of(sources: &Sources) -> &Self {
+            &sources.file.$role
+        }
+
+        fn defaults() -> Self {
+            Defaults::$role()
+        }
+
+        fn check(&self) -> Result<(), SettingsError> {
+            $role(self, Identity::generate()).map(drop)
+        }
+
+        fn admin(&self) -> &[Bind] {
+            self.admin.as_deref().unwrap_or_default()
+        }
+
+        fn guard(&self) -> GuardFiles {
+            self.guard()
+        }
+    };
+}
+
 impl Role for SplitterArgs {
-    const TABLE: &'static str = "splitter";
+    alike!(splitter);
+
     const LIMITS: &'static [&'static str] = &["team_size", "own_copies", "uplink", "ban"];
-
-    fn of(sources: &Sources) -> &Self {
-        &sources.file.splitter
-    }
-
-    fn defaults() -> Self {
-        Defaults::splitter()
-    }
-
-    fn check(&self) -> Result<(), SettingsError> {
-        splitter(self, Identity::generate()).map(drop)
-    }
-
-    fn admin(&self) -> &[Bind] {
-        self.admin.as_deref().unwrap_or_default()
-    }
-
-    fn guard(&self) -> GuardFiles {
-        self.guard()
-    }
 
     fn limits(&self) -> LimitsChange {
         let all = merge(self, &Self::defaults());
@@ -130,28 +138,9 @@ impl Role for SplitterArgs {
 }
 
 impl Role for PeerArgs {
-    const TABLE: &'static str = "peer";
+    alike!(peer);
+
     const LIMITS: &'static [&'static str] = &[];
-
-    fn of(sources: &Sources) -> &Self {
-        &sources.file.peer
-    }
-
-    fn defaults() -> Self {
-        Defaults::peer()
-    }
-
-    fn check(&self) -> Result<(), SettingsError> {
-        peer(self, Identity::generate()).map(drop)
-    }
-
-    fn admin(&self) -> &[Bind] {
-        self.admin.as_deref().unwrap_or_default()
-    }
-
-    fn guard(&self) -> GuardFiles {
-        self.guard()
-    }
 
     fn limits(&self) -> LimitsChange {
         LimitsChange::default()
