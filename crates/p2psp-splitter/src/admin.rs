@@ -1,5 +1,5 @@
-//! What a splitter shows to operators and lets them do. Reads are answered from the statistics and from the journal of members, never
-//! by the machine; commands wait for it in a short queue, or are refused. Knows nothing of the API's transport.
+//! What a splitter shows to operators and lets them do. Reads are answered from the statistics and from the journal of members; the list
+//! of bans, and commands, wait for the machine in a short queue, or are refused. Knows nothing of the API's transport.
 
 use crate::{config::Config, snapshot::Snapshot};
 use p2psp_admin::{Answer, Journal, LimitsChange, Refusal, SplitterBackend, unix_ms, v1};
