@@ -298,7 +298,7 @@ impl Splitter {
         self.balance_at = Instant::ORIGIN;
         self.ready_untold.remove(&slot);
         self.losses.forget(slot);
-        self.court.forget(slot);
+        self.court.forget(now, slot);
         self.probes.forget(slot);
         self.fairness.forget(slot);
         self.outbox.push_back(Output::Event(SplitterEvent::Departed { peer: member.peer, slot, reason }));

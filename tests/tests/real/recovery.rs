@@ -23,8 +23,8 @@ const STREAM: Duration = Duration::from_secs(32);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Two seconds of the stream: play has begun everywhere.
 const UNDER_WAY_BYTES: usize = 1_250_000;
-/// Some two seconds into the stream, too.
-const POLLUTED_FROM: u64 = 1_200;
+/// Some four seconds into the stream: everybody is heard by then (R-FAIR-3).
+const POLLUTED_FROM: u64 = 2_400;
 /// Longest time for a dead or hostile member to leave the roster.
 const NOTICED: Duration = Duration::from_secs(1);
 

@@ -177,6 +177,11 @@ impl Fairness {
         self.members.insert(slot, account);
     }
 
+    /// Whether a member has been ready for long enough to be heard.
+    pub(super) fn has_settled(&self, now: Instant, slot: Slot) -> bool {
+        self.members.get(&slot).is_some_and(|account| account.settled <= now)
+    }
+
     /// A member is gone: its turns are judged no more, and what it said stays said.
     pub(super) fn forget(&mut self, slot: Slot) {
         if self.members.remove(&slot).is_some() {

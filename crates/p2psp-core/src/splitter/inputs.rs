@@ -184,7 +184,8 @@ impl Splitter {
             return self.violation(now, link, "a complaint about what is true");
         }
         self.stats.complaints += 1;
-        let members = self.members.ready();
+        let voices = self.voices(now).count();
+        let key = self.voices(now).find(|(slot, _)| *slot == from).map(|(_, member)| member.peer);
         // What nobody could have sent is no evidence: chunks long gone, and such as are far from being made. A signed chunk is
         // found false at once, even one that claims the number of the next.
         let span = self.window.span();
@@ -192,10 +193,19 @@ impl Splitter {
         if is_near
             && self.generations.is_some()
             && self.members.get(accused).is_some()
-            && self.court.on_complaint(now, from, accused, members)
+            && let Some(key) = key
+            && self.court.on_complaint(now, (from, key), accused, voices)
         {
             self.expel(now, accused);
         }
+    }
+
+    /// Whose complaints count (R-FAIR-3). Seats that bring nothing, or are new, would be cheap voices.
+    fn voices(&self, now: Instant) -> impl Iterator<Item = (Slot, &Member)> {
+        let has_voice = move |(slot, member): &(Slot, &Member)| {
+            member.ready && member.weight > 0 && self.fairness.has_settled(now, *slot)
+        };
+        self.members.iter().filter(has_voice)
     }
 
     fn welcome(&mut self, now: Instant, link: LinkId, slot: Slot, target_delay: Duration) {

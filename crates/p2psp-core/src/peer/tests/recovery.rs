@@ -23,7 +23,8 @@ fn team_that(signs_chunks: bool, peers: usize, parity_chunks: u8) -> Lab {
     for _ in 0..peers {
         lab.add_peer(|config| config.allow_unsigned = false);
     }
-    lab.pass(Duration::from_millis(100));
+    // Until everybody has been ready for long enough to be heard.
+    lab.pass(Duration::from_millis(2_100));
     lab
 }
 
@@ -250,6 +251,39 @@ fn liars_expel_nobody() {
     lab.inject(SPLITTER, Input::Control { link, message: complaint(5, &chunk) });
     assert!(lab.splitter.roster().all(|(_, peer)| peer != key(2)));
     assert_eq!(lab.splitter.stats().members, 7);
+}
+
+/// R-FAIR-3: complaints of members that are not ready, are new, or own no turns count as little as they do: three of them expel nobody,
+/// three of eight that own turns do, however many others are there.
+#[test]
+fn cheap_seats_are_no_voices() {
+    let mut lab = team(8, 4);
+    lab.stream(200, CHUNK, 50);
+    for node in 9..=14 {
+        lab.add_peer(|config| (config.allow_unsigned, config.eco) = (false, node > 11));
+    }
+    lab.wires.held.push(15);
+    lab.wires.held.push(16);
+    for _ in 15..=16 {
+        lab.add_peer(|config| config.allow_unsigned = false);
+    }
+    let complain = |lab: &mut Lab, accusers: &[usize]| {
+        lab.stream(20, CHUNK, 50);
+        let number = lab.splitter.stats().next_number;
+        for accuser in accusers {
+            let message = Control::Complaint { accused: Slot::new(4).unwrap(), number, hash: Hash([9; 16]) };
+            lab.inject(SPLITTER, Input::Control { link: lab.wires.link(SPLITTER, *accuser), message });
+        }
+        lab.splitter.stats().expulsions
+    };
+    assert_eq!(complain(&mut lab, &[9, 10, 11, 15, 16]), 0, "new, or not ready");
+    lab.stream(500, CHUNK, 50);
+    assert_eq!(complain(&mut lab, &[12, 13, 14, 15, 16]), 0, "without turns");
+    lab.stream(500, CHUNK, 50);
+    assert_eq!((lab.splitter.stats().members, lab.splitter.stats().members_ready), (16, 14));
+    // Eleven own turns by now.
+    assert_eq!(complain(&mut lab, &[1, 2, 3]), 0);
+    assert_eq!(complain(&mut lab, &[9]), 1);
 }
 
 /// Of another key, brought by node 2.
