@@ -73,7 +73,7 @@ impl Splitter {
         self.outbox.push_back(Output::UplinkRate { bits_per_s });
     }
 
-    /// Lets a member carry at most this weight, 0 to [`WEIGHT_DEFAULT`], from its next turn on and whenever it comes back; `None` takes
+    /// Lets a member carry at most this weight, 0 to [`WEIGHT_DEFAULT`] (more is that), from its next turn on and whenever it comes back; `None` takes
     /// the limit away. The limit before, if there was one.
     ///
     /// # Errors
@@ -86,6 +86,7 @@ impl Splitter {
         limit: Option<u32>,
     ) -> Result<Option<u32>, UnknownPeer> {
         let now = self.advance(now);
+        let limit = limit.map(|limit| limit.min(WEIGHT_DEFAULT));
         let before = self.weight_limits.of(peer);
         let slot = self.members.slot_of_peer(peer);
         if slot.is_none() && (limit.is_some() || before.is_none()) {
@@ -101,7 +102,7 @@ impl Splitter {
         if let Some(slot) = slot
             && let Some(member) = self.members.get_mut(slot)
         {
-            member.weight_max = limit.unwrap_or(WEIGHT_DEFAULT).min(WEIGHT_DEFAULT);
+            member.weight_max = limit.unwrap_or(WEIGHT_DEFAULT);
             // At once down; up is for the next look at the shares, which is at the next turn.
             let weight = member.weight;
             self.reweigh(now, slot, weight);
@@ -185,6 +186,41 @@ mod tests {
         let now = lab.now;
         lab.splitter.set_weight_limit(now, key(3), Some(WEIGHT_DEFAULT)).unwrap();
         assert!(shares(&mut lab, 4, 4)[2] > 100, "turns again");
+    }
+
+    /// R-TURN-7: where nobody may carry anything the splitter sends what its own limit allows, and the rest nobody gets in a turn.
+    #[test]
+    fn where_all_limits_are_nothing_the_splitters_holds() {
+        let mut lab = Lab::new(|config| config.own_copies_max = 1);
+        for _ in 0..5 {
+            lab.add_peer(|_| {});
+        }
+        shares(&mut lab, 5, 2);
+        let now = lab.now;
+        for node in 1..=5 {
+            lab.splitter.set_weight_limit(now, key(node), Some(0)).unwrap();
+        }
+        let before = lab.splitter.stats();
+        shares(&mut lab, 5, 10);
+        let stats = lab.splitter.stats();
+        // One copy more than its one, of four.
+        assert!((stats.own_turns - before.own_turns).abs_diff(500) < 10, "{stats:?}");
+        assert_eq!((stats.own_share_per_mille, stats.lacking_per_mille), (250, 750));
+        assert_eq!(stats.turns_sent, before.turns_sent);
+    }
+
+    /// A limit beyond the highest weight is that, for who comes back too.
+    #[test]
+    fn limits_are_capped() {
+        let mut lab = lab::team(3);
+        let now = lab.now;
+        lab.splitter.set_weight_limit(now, key(2), Some(4 * WEIGHT_DEFAULT)).unwrap();
+        assert_eq!(view(&lab, 2).weight_limit, Some(WEIGHT_DEFAULT));
+        let link = lab.wires.link(SPLITTER, 2);
+        lab.wires.cut(SPLITTER, link, LinkDown::TimedOut);
+        lab.pass(Duration::from_secs(3));
+        let share = shares(&mut lab, 3, 4);
+        assert!(share.iter().all(|share| share.abs_diff(267) < 20), "{share:?}");
     }
 
     /// Coming back is no way around a limit; it can be lifted meanwhile, and who is not there gets none.

@@ -14,14 +14,24 @@ const STRIDE: u64 = 1 << 28;
 pub(super) struct Schedule {
     virtual_now: u64,
     turns: u64,
-    own: OwnTurns,
+    /// The splitter as one of those that turns are given to (R-TURN-5).
+    own: Share,
+    /// Turns that nobody gets, because no member may have any and the splitter no more (R-TURN-7).
+    unowned: Share,
 }
 
-/// The splitter as one of those that turns are given to (R-TURN-5).
+/// Turns that are no member's.
 #[derive(Debug, Default)]
-struct OwnTurns {
+struct Share {
     weight: u32,
     due: u64,
+}
+
+impl Share {
+    fn reweigh(&mut self, virtual_now: u64, weight: u32) {
+        let last = if self.weight == 0 { virtual_now } else { self.due.saturating_sub(stride(self.weight)) };
+        *self = Self { weight, due: last + stride(weight) };
+    }
 }
 
 impl Schedule {
@@ -44,11 +54,10 @@ impl Schedule {
         member.weight = weight;
     }
 
-    /// Changes the splitter's own share.
-    pub(super) fn reweigh_own(&mut self, weight: u32) {
-        let OwnTurns { weight: before, due } = self.own;
-        let last = if before == 0 { self.virtual_now } else { due.saturating_sub(stride(before)) };
-        self.own = OwnTurns { weight, due: last + stride(weight) };
+    /// Changes the splitter's own share, and that which nobody gets.
+    pub(super) fn reweigh_rest(&mut self, own: u32, unowned: u32) {
+        self.own.reweigh(self.virtual_now, own);
+        self.unowned.reweigh(self.virtual_now, unowned);
     }
 
     /// Of the turn just given only `given` chunks of `whole` were taken: the next one comes sooner by as much.
@@ -57,17 +66,18 @@ impl Schedule {
         member.due = member.due.saturating_sub(back);
     }
 
-    /// Who gets the next turn: a member, or [`Slot::SPLITTER`] itself; `None` when nobody takes turns.
+    /// Who gets the next turn: a member, or [`Slot::SPLITTER`] itself; `None` when it is nobody's.
     pub(super) fn next(&mut self, now: Instant, members: &mut Members) -> Option<Slot> {
         let next = members
             .iter_mut()
             .filter(|(_, member)| member.takes_turns(now))
             .min_by_key(|(slot, member)| (member.due, member.served, *slot));
-        let is_own = self.own.weight > 0 && next.as_ref().is_none_or(|(_, member)| self.own.due < member.due);
-        if is_own {
-            self.virtual_now = self.own.due.max(self.virtual_now);
-            self.own.due = self.virtual_now + stride(self.own.weight);
-            return Some(Slot::SPLITTER);
+        let is_unowned = self.unowned.weight > 0 && (self.own.weight == 0 || self.unowned.due < self.own.due);
+        let rest = if is_unowned { &mut self.unowned } else { &mut self.own };
+        if rest.weight > 0 && next.as_ref().is_none_or(|(_, member)| rest.due < member.due) {
+            self.virtual_now = rest.due.max(self.virtual_now);
+            rest.due = self.virtual_now + stride(rest.weight);
+            return (!is_unowned).then_some(Slot::SPLITTER);
         }
         let (slot, member) = next?;
         // Who was blocked for a while does not get the missed turns on top.
@@ -149,6 +159,17 @@ mod tests {
         let count = |slot| order.iter().filter(|turn| **turn == slot).count();
         assert_eq!([count(0), count(1), count(2), count(3)], [40, 10, 10, 0]);
         assert!(order.windows(6).all(|w| w.iter().filter(|t| **t == 0).count() <= 5), "{order:?}");
+    }
+
+    /// R-TURN-7: where no member may have turns the splitter gets its share of them and not more; the others are nobody's.
+    #[test]
+    fn the_splitter_keeps_to_its_share() {
+        let mut schedule = Schedule::default();
+        let mut members = team(&schedule, &[0; 4]);
+        schedule.reweigh_rest(64, 192);
+        let next: Vec<_> = (0..400).map(|_| schedule.next(Instant::ORIGIN, &mut members)).collect();
+        assert_eq!(next.iter().filter(|turn| turn.is_none()).count(), 300);
+        assert!(next.iter().flatten().all(|slot| *slot == Slot::SPLITTER));
     }
 
     /// Whoever goes, at whatever place of the round, nobody else is skipped or served twice in that round.

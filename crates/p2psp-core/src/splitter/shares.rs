@@ -53,7 +53,7 @@ impl Room {
 /// Who carries it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Balance {
-    /// The share of a member that nothing limits; no member's is above it. In stream bits a second.
+    /// The share of a member without a limit that has room; no member's is above it. In stream bits a second.
     pub(super) level: f64,
     /// The splitter's own share, likewise.
     pub(super) own: f64,
@@ -80,22 +80,31 @@ impl Demand {
         }
     }
 
-    /// Fills the members' uplinks evenly, each to its part of the level.
+    /// Fills the members' uplinks evenly, each to its part of the level. Limits are parts of what the others carry: the level ends where
+    /// the last of those with the highest limit is full, and the rest is the splitter's.
     pub(super) fn balance(&self, mut rooms: Vec<Room>) -> Balance {
+        rooms.retain(|room| room.usable > 0.0);
         rooms.sort_unstable_by(|a, b| a.full_at().total_cmp(&b.full_at()));
+        let highest = rooms.iter().map(|room| room.part).fold(0.0, f64::max);
+        let end = rooms.iter().rfind(|room| room.part >= highest).map_or(0.0, |room| room.full_at());
         let mut rest = self.bits_per_s;
         // Parts are whole numbers of 256ths: their sum is exact.
         let mut parts: f64 = rooms.iter().map(|room| room.part).sum();
         for room in &rooms {
             let level = rest / parts;
+            if level > end {
+                break;
+            }
             if room.full_at() >= level {
                 return Balance { level, own: 0.0, lacking: 0.0 };
             }
             rest -= room.usable;
             parts -= room.part;
         }
+        let carried: f64 = rooms.iter().map(|room| room.share(end)).sum();
+        let rest = (self.bits_per_s - carried).max(0.0);
         let own = rest.min(self.own_max());
-        Balance { level: rooms.last().map_or(0.0, |room| room.full_at()), own, lacking: rest - own }
+        Balance { level: end, own, lacking: rest - own }
     }
 
     /// The splitter sends a chunk of its own to every member, one of another to one: `members - 1` more copies.
@@ -164,6 +173,11 @@ impl Splitter {
         u64::try_from(bits / turn.max(1)).unwrap_or(u64::MAX)
     }
 
+    /// What the weights of those that own turns add up to.
+    fn weights(&self) -> u32 {
+        self.members.iter().filter(|(_, member)| member.ready).map(|(_, member)| member.weight).sum()
+    }
+
     /// Weights follow what members can relay, and who is there.
     pub(super) fn rebalance(&mut self, now: Instant) {
         if now < self.balance_at {
@@ -184,19 +198,25 @@ impl Splitter {
             .filter(|(_, member)| member.ready)
             .map(|(slot, member)| (slot, room(self, member)))
             .collect();
-        let balance = demand.balance(owners.iter().map(|(_, room)| *room).collect());
-        // What nobody can carry is laid on all in proportion, and alike where none can carry anything: late is better than never.
-        let is_hopeless = balance.level <= 0.0 && balance.own <= 0.0;
-        let level = if balance.level > 0.0 { balance.level } else { balance.own };
+        let Balance { level, own, lacking } = demand.balance(owners.iter().map(|(_, room)| *room).collect());
+        // What nobody can carry is laid on the members in proportion, and alike where none can carry anything: late is better than never.
+        let is_hopeless = level <= 0.0 && lacking > 0.0;
         for (slot, room) in owners {
             let weight = if is_hopeless { WEIGHT_DEFAULT } else { weight(room.share(level), level) };
             self.reweigh(now, slot, weight);
         }
-        self.schedule.reweigh_own(weight(balance.own, level));
+        let weights = self.weights();
+        if weights > 0 {
+            let level = (demand.bits_per_s - own) * f64::from(WEIGHT_DEFAULT) / f64::from(weights);
+            self.schedule.reweigh_rest(weight(own, level), 0);
+        } else {
+            let level = demand.bits_per_s;
+            self.schedule.reweigh_rest(weight(own, level), weight(lacking, level));
+        }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a thousand")]
         let per_mille = |bits: f64| (bits / demand.bits_per_s * 1000.0).round() as u16;
-        self.stats.own_share_per_mille = per_mille(balance.own);
-        self.stats.lacking_per_mille = per_mille(balance.lacking);
+        self.stats.own_share_per_mille = per_mille(own);
+        self.stats.lacking_per_mille = per_mille(lacking);
     }
 
     /// Gives a member this weight, or as much of it as it may have.
@@ -276,5 +296,36 @@ mod tests {
         assert_eq!(demand(3).balance(rooms), Balance { level: 790.0, own: 0.0, lacking: 0.0 });
         let quarters = vec![Room { usable: f64::INFINITY, part: 0.25 }; 4];
         assert_eq!(demand(4).balance(quarters), Balance { level: 1000.0, own: 0.0, lacking: 0.0 });
+    }
+
+    /// R-TURN-7: where the others are full a limited member gets its part of what they carry and no more, however much it could; the
+    /// splitter adds the rest, up to its limit.
+    #[test]
+    fn limits_hold_where_the_others_are_full() {
+        let weights = |usable: f64, part: f64, own_copies_max: f64| {
+            let limited = Room { usable: f64::INFINITY, part };
+            let mut rooms = free(&[usable; 2]);
+            rooms.push(limited);
+            let demand = Demand { own_copies_max, ..demand(3) };
+            let balance = demand.balance(rooms);
+            (weight(usable, balance.level), weight(limited.share(balance.level), balance.level), balance)
+        };
+        let filled = Balance { level: 300.0, own: 325.0, lacking: 0.0 };
+        assert_eq!(weights(300.0, 0.25, 3.0), (256, 64, filled));
+        let filled = Balance { level: 200.0, own: 599.21875, lacking: 0.0 };
+        assert_eq!(weights(200.0, 1.0 / 256.0, 3.0), (256, 1, filled));
+        let short = Balance { level: 300.0, own: 0.0, lacking: 325.0 };
+        assert_eq!(weights(300.0, 0.25, 0.0), (256, 64, short));
+    }
+
+    /// R-TURN-7: where all have limits they are parts of what those with the highest carry, and members that can carry nothing are no
+    /// measure of the others.
+    #[test]
+    fn the_highest_limit_is_the_measure() {
+        let rooms = [(100.0, 0.5), (f64::INFINITY, 0.25), (0.0, 1.0)];
+        let balance = demand(3).balance(rooms.map(|(usable, part)| Room { usable, part }).into());
+        assert_eq!(balance, Balance { level: 200.0, own: 850.0, lacking: 0.0 });
+        let nobody = demand(16).balance(vec![Room::NONE; 16]);
+        assert_eq!(nobody, Balance { level: 0.0, own: 200.0, lacking: 800.0 });
     }
 }
