@@ -11,6 +11,11 @@ use p2psp_wire::{
 };
 use std::time::Duration;
 
+/// Reports of silence about a member count when it has had so many turns at its present share: by then its teammates have learnt how
+/// rare they are ...
+const EASED_TURNS: u32 = 4;
+/// ... which they do not where its turns are rarer than this, and than two rounds of the reporter's: it is named before they are due.
+const TURN_GAP_MAX: Duration = Duration::from_secs(2);
 /// Reports of silence older than this do not count together.
 const DOUBT_SPAN: Duration = Duration::from_secs(2);
 /// How long a silent member gets no turns; a dead one is out of the roster before that.
@@ -145,7 +150,7 @@ impl Splitter {
             weight_max,
             due: 0,
             served: 0,
-            eased_until: now,
+            turns_at_share: 0,
             doubts: SlotSet::EMPTY,
             doubted_since: now,
             silenced_until: now,
@@ -268,13 +273,21 @@ impl Splitter {
 
     /// Enough teammates miss a member's turns: it gets none for a while (R-CRASH-2), and is asked whether it lives (R-CRASH-5).
     fn on_silent(&mut self, now: Instant, reporter: Slot, origins: &[Slot]) {
+        let Some(weight) = self.members.get(reporter).filter(|member| member.ready).map(|m| m.weight) else {
+            return;
+        };
+        let stride = self.stride();
+        let gap_max = (stride.checked_div(weight).unwrap_or_default() * 2).max(TURN_GAP_MAX);
+        let is_missed = |member: &Member| {
+            let gap = stride.checked_div(member.weight);
+            member.turns_at_share >= EASED_TURNS && gap.is_some_and(|gap| gap <= gap_max)
+        };
         let ready = self.members.ready();
         // One report is enough only where there is nobody else to ask.
         let quorum = if ready <= 3 { 1 } else { (ready / 4).max(2) };
         let mut room = self.silence_room(now);
         for origin in origins.iter().filter(|origin| **origin != reporter) {
-            let Some(member) = self.members.get_mut(*origin).filter(|member| member.eased_until <= now)
-            else {
+            let Some(member) = self.members.get_mut(*origin).filter(|member| is_missed(member)) else {
                 continue;
             };
             if now.since(member.doubted_since) > DOUBT_SPAN {
@@ -318,7 +331,6 @@ impl Splitter {
     fn on_lives(&mut self, now: Instant, slot: Slot) {
         if let Some(member) = self.members.get_mut(slot).filter(|_| self.generations.is_some()) {
             member.silenced_until = now;
-            self.schedule.admit(member);
         }
     }
 

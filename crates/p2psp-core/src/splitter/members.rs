@@ -33,8 +33,8 @@ pub(super) struct Member {
     pub(super) due: u64,
     /// Which of all turns was its last; among equals, who waited longest comes first.
     pub(super) served: u64,
-    /// Until then its turns are rarer than its teammates expect, and they report silence.
-    pub(super) eased_until: Instant,
+    /// Turns that it has had since its share fell: at first they are rarer than its teammates expect, and they report silence.
+    pub(super) turns_at_share: u32,
     /// Teammates that report silence, and since when.
     pub(super) doubts: SlotSet,
     pub(super) doubted_since: Instant,

@@ -60,6 +60,11 @@ impl Schedule {
         self.unowned.reweigh(self.virtual_now, unowned);
     }
 
+    /// The splitter's own share.
+    pub(super) const fn own_weight(&self) -> u32 {
+        self.own.weight
+    }
+
     /// Of the turn just given only `given` chunks of `whole` were taken: the next one comes sooner by as much.
     pub(super) fn refund(&self, member: &mut Member, given: u64, whole: u64) {
         let back = stride(member.weight) / whole.max(1) * whole.saturating_sub(given);
@@ -85,6 +90,7 @@ impl Schedule {
         member.due = self.virtual_now + stride(member.weight);
         self.turns += 1;
         member.served = self.turns;
+        member.turns_at_share = member.turns_at_share.saturating_add(1);
         Some(slot)
     }
 }
@@ -114,7 +120,7 @@ mod tests {
             weight_max: WEIGHT_DEFAULT,
             due: 0,
             served: 0,
-            eased_until: Instant::ORIGIN,
+            turns_at_share: 0,
             doubts: SlotSet::EMPTY,
             doubted_since: Instant::ORIGIN,
             silenced_until: Instant::ORIGIN,

@@ -11,8 +11,6 @@ use std::time::Duration;
 const FILL: f64 = 0.75;
 /// A turn must be with the last teammate before its play-out is due: it may take the origin's uplink for so long.
 const TURN_TIME_MAX: Duration = Duration::from_millis(350);
-/// Whose share has fallen is not taken for silent for so long: its teammates have to see how rare its turns are now.
-const EASED: Duration = Duration::from_secs(3);
 /// Shares follow capacities, joins and the rate at most this often.
 const BALANCE_SPAN: Duration = Duration::from_millis(200);
 
@@ -178,6 +176,16 @@ impl Splitter {
         self.members.iter().filter(|(_, member)| member.ready).map(|(_, member)| member.weight).sum()
     }
 
+    /// How far apart the turns of a member with the weight 1 are at the present shares; those of heavier ones are closer by as much. Zero
+    /// until the stream's rate is known.
+    pub(super) fn stride(&self) -> Duration {
+        const SECOND: Duration = Duration::from_secs(1);
+        let chunks = self.turns.chunks() * u64::from(self.weights() + self.schedule.own_weight());
+        let nanos = u128::from(chunks) * SECOND.as_nanos();
+        let nanos = nanos.checked_div(self.turns.within(SECOND).into()).unwrap_or(0);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
     /// Weights follow what members can relay, and who is there.
     pub(super) fn rebalance(&mut self, now: Instant) {
         if now < self.balance_at {
@@ -203,7 +211,7 @@ impl Splitter {
         let is_hopeless = level <= 0.0 && lacking > 0.0;
         for (slot, room) in owners {
             let weight = if is_hopeless { WEIGHT_DEFAULT } else { weight(room.share(level), level) };
-            self.reweigh(now, slot, weight);
+            self.reweigh(slot, weight);
         }
         let weights = self.weights();
         if weights > 0 {
@@ -220,11 +228,11 @@ impl Splitter {
     }
 
     /// Gives a member this weight, or as much of it as it may have.
-    pub(super) fn reweigh(&mut self, now: Instant, slot: Slot, weight: u32) {
+    pub(super) fn reweigh(&mut self, slot: Slot, weight: u32) {
         let Some(member) = self.members.get_mut(slot) else { return };
         let weight = weight.min(member.weight_max);
         if weight < member.weight / 5 * 4 {
-            member.eased_until = now + EASED;
+            member.turns_at_share = 0;
         }
         self.schedule.reweigh(member, if member.eco { 0 } else { weight });
     }

@@ -305,6 +305,16 @@ fn silence_needs_a_quorum() {
     let mut desk = Desk::new();
     let links: Vec<LinkId> = (1..=8).map(|n| desk.member(n)).collect();
     let silent = Control::Silent { origins: vec![Slot::new(7).unwrap(), Slot::FIRST] };
+    // Nobody has had turns yet that could be missed; later on, nobody who is not ready has a word.
+    for link in links.clone() {
+        desk.say(link, silent.clone());
+    }
+    desk.ingest(32);
+    for n in 9..=11 {
+        let link = desk.link(n);
+        desk.say(link, Control::Join(join()));
+        desk.say(link, silent.clone());
+    }
     // Nobody can denounce itself into a quorum, or be counted twice.
     for link in [links[0], links[0], links[7]] {
         desk.say(link, silent.clone());
@@ -323,6 +333,7 @@ fn old_doubts_fade() {
     let mut desk = Desk::new();
     let links: Vec<LinkId> = (1..=8).map(|n| desk.member(n)).collect();
     let silent = Control::Silent { origins: vec![Slot::new(7).unwrap()] };
+    desk.ingest(32);
     desk.say(links[0], silent.clone());
     desk.now = desk.now + Duration::from_secs(3);
     desk.say(links[1], silent);
