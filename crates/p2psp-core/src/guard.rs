@@ -68,18 +68,28 @@ impl Bucket {
 
     /// Takes `tokens` if there are as many.
     pub(crate) fn take(&mut self, now: Instant, tokens: u32) -> bool {
-        let gained = elapsed_millis(now.since(self.updated)).saturating_mul(self.per_second.into());
-        if gained > 0 {
-            self.milli_tokens =
-                (self.milli_tokens.saturating_add(gained)).min(u64::from(self.tokens_max) * 1000);
-            self.updated = now;
-        }
+        self.refill(now);
         let price = u64::from(tokens) * 1000;
         let affordable = price <= self.milli_tokens;
         if affordable {
             self.milli_tokens -= price;
         }
         affordable
+    }
+
+    /// How many there are.
+    pub(crate) fn tokens(&mut self, now: Instant) -> u64 {
+        self.refill(now);
+        self.milli_tokens / 1000
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let gained = elapsed_millis(now.since(self.updated)).saturating_mul(self.per_second.into());
+        if gained > 0 {
+            self.milli_tokens =
+                (self.milli_tokens.saturating_add(gained)).min(u64::from(self.tokens_max) * 1000);
+            self.updated = now;
+        }
     }
 }
 

@@ -246,8 +246,9 @@ impl Peer {
                 }
             }
             (Control::Pull { ranges, generations }, Some(_)) => {
+                let Some(peer) = self.links.get(&link).map(|link| link.peer) else { return };
                 let shelf = Believed { window: &seat.window, belief: &seat.belief };
-                let choke = seat.server.request(now, link, &ranges, &generations, &shelf);
+                let choke = seat.server.request(now, (link, peer), &ranges, &generations, &shelf);
                 self.outbox.extend(choke.map(|message| Output::Control { link, message }));
             }
             (Control::Echo(echo), Some(_)) => {

@@ -38,7 +38,7 @@ impl Splitter {
         if !state.guard.admit_control(now) {
             return self.violation(now, link, "too many control messages");
         }
-        let may_finish = state.may_finish;
+        let (may_finish, peer) = (state.may_finish, state.peer);
         let slot = self.members.slot_of_link(link);
         if let Some(slot) = slot {
             self.fairness.on_heard(now, slot);
@@ -54,7 +54,7 @@ impl Splitter {
                 // It may cross with a goodbye.
                 if seat.is_some() || may_finish {
                     let shelf = Held { window: &self.window, manifests: &self.manifests };
-                    let choke = self.server.request(now, link, &ranges, &generations, &shelf);
+                    let choke = self.server.request(now, (link, peer), &ranges, &generations, &shelf);
                     self.outbox.extend(choke.map(|message| Output::Control { link, message }));
                 }
             }
