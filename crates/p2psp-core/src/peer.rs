@@ -321,9 +321,10 @@ impl Peer {
     }
 
     fn count_expired(&mut self) {
-        let expired = self.seat.as_mut().map_or(0, |seat| seat.relay.take_expired());
-        self.stats.chunks_expired += expired;
-        if let Some(uplink) = self.uplink.as_mut().filter(|_| expired > 0) {
+        let (owed, others) = self.seat.as_mut().map_or((0, 0), |seat| seat.relay.take_expired());
+        self.stats.chunks_expired += owed + others;
+        // What teammates ask for beyond the own turns is no measure of the uplink.
+        if let Some(uplink) = self.uplink.as_mut().filter(|_| owed > 0) {
             uplink.on_expired();
         }
     }

@@ -233,9 +233,11 @@ impl Peer {
                 }
             }
             (Control::Request { origins }, Some(slot)) => {
-                // R-ROUTE-3: this member's own chunks go to every teammate anyhow.
-                let own = seat.welcome.slot;
-                for origin in origins.into_iter().filter(|origin| *origin != own) {
+                // R-ROUTE-2: what does not come here cannot be passed on, and must not fill the table. R-ROUTE-3: this member's own
+                // chunks, to which there is no link, go to every teammate anyhow.
+                let is_there =
+                    |origin: &Slot| seat.team.link(*origin).is_some() && seat.watch.hears(now, *origin);
+                for origin in origins.into_iter().filter(is_there) {
                     seat.routes.on_request(slot, origin);
                 }
             }

@@ -25,7 +25,7 @@ impl Relay {
         }
     }
 
-    /// Chunks that came together must go to these teammates.
+    /// Chunks that came together must go to these teammates. `Burst` sends those of this member's own turns first (R-ROUTE-6).
     pub(super) fn push(&mut self, now: Instant, train: Train, targets: SlotSet) {
         match self {
             Self::Burst(burst) => burst.push(now, train, targets),
@@ -88,11 +88,13 @@ impl Relay {
         }
     }
 
-    /// How many copies were dropped since the last call.
-    pub(super) fn take_expired(&mut self) -> u64 {
+    /// How many copies were dropped since the last call: such as were owed to the team, and others.
+    pub(super) fn take_expired(&mut self) -> (u64, u64) {
         match self {
-            Self::Burst(burst) => std::mem::take(&mut burst.expired),
-            Self::Classic(classic) => std::mem::take(&mut classic.expired),
+            Self::Burst(burst) => {
+                (std::mem::take(&mut burst.expired), std::mem::take(&mut burst.expired_proxied))
+            }
+            Self::Classic(classic) => (std::mem::take(&mut classic.expired), 0),
         }
     }
 }

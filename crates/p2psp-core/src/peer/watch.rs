@@ -125,6 +125,11 @@ impl Watch {
         now.since(heard.map_or(since, |heard| heard.at)) > self.patience_with(heard)
     }
 
+    /// Whether this origin's chunks come at present.
+    pub(super) fn hears(&self, now: Instant, origin: Slot) -> bool {
+        self.was_heard(origin) && !self.is_silent(now, origin, now)
+    }
+
     /// Whether this origin's last turn came when it was due: its link works now, as far as can be known.
     pub(super) fn is_prompt(&self, now: Instant, origin: Slot) -> bool {
         let heard = self.heard.get(origin.index()).copied().flatten();
