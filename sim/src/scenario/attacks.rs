@@ -6,8 +6,11 @@ use super::{
     lab::{CHUNKS_PER_SECOND, Lab, played_and_lost, reference},
 };
 use crate::{Lie, Loss, NodeId, Poison, Report, StreamSpec};
-use p2psp_core::LeftReason;
-use p2psp_wire::{ChunkNumber, Control, Hash, NumberRange, Slot, limits::DATA_CHUNKS_MAX};
+use p2psp_core::{LeftReason, PeerStats};
+use p2psp_wire::{
+    ChunkNumber, Control, Hash, NumberRange, Slot,
+    limits::{DATA_CHUNKS_MAX, SLOTS_MAX},
+};
 use std::time::Duration;
 
 /// Until then everybody behaves.
@@ -43,7 +46,12 @@ struct Siege {
 impl Siege {
     /// `per_cent` of the members are about to attack.
     fn begin(seed: u64, peers: usize, per_cent: usize) -> Self {
-        let mut lab = reference(seed, peers, Loss::None);
+        Self::begin_amid(Loss::None, seed, peers, per_cent)
+    }
+
+    /// The same, where the network loses something anyhow.
+    fn begin_amid(loss: Loss, seed: u64, peers: usize, per_cent: usize) -> Self {
+        let mut lab = reference(seed, peers, loss);
         // Where in a round and in a generation it begins is the seed's choice.
         lab.run_to(PEACE + Duration::from_millis(seed.wrapping_mul(389) % 1_000));
         let attackers = (peers * per_cent / 100).max(1);
@@ -203,34 +211,53 @@ pub(super) fn forgery(seed: u64, size: Size, report: &mut Report) {
     siege.end("from another channel", &bars, report);
 }
 
-/// Members that ask everybody for everything: as fast as they may, and faster.
+/// Members that ask everybody for everything: as fast as they may, and faster; once, or from now on.
 pub(super) fn flood(seed: u64, size: Size, report: &mut Report) {
     let (peers, _) = sizes(size);
     let span = Duration::from_secs(if size == Size::Full { 5 } else { 2 });
+    let lossy = Loss::Independent(0.02);
+    let (pull, request): (Demand, Demand) = (everything, every_origin);
     // A link may carry 64 control messages a second for long. Who sends more is hung up on by everybody: a tenth of the team is gone
     // at once, as if it had died.
-    for (name, pace, continuity) in [
-        ("50 pulls a second", Duration::from_millis(20), 0.9999),
-        ("500 pulls a second", Duration::from_millis(2), 0.999),
+    for (name, loss, pace_ms, demand, continuity) in [
+        ("50 pulls a second", Loss::None, 20, pull, 0.9999),
+        ("500 pulls a second", Loss::None, 2, pull, 0.999),
+        ("50 pulls a second, 2 % lost", lossy, 20, pull, 0.9999),
+        ("10 requests a second", Loss::None, 100, request, 0.9999),
+        ("10 requests a second, 2 % lost", lossy, 100, request, 0.9999),
     ] {
-        let mut siege = Siege::begin(seed, peers, 10);
-        let targets: Vec<NodeId> =
-            siege.lab.world.splitter(siege.lab.team).into_iter().chain(siege.honest.clone()).collect();
-        let served = |siege: &Siege| -> u64 {
-            siege.honest.iter().map(|node| siege.lab.world.peer_stats(*node).chunks_served).sum()
+        let mut siege = Siege::begin_amid(loss, seed, peers, 10);
+        // A splitter takes no requests.
+        let is_pull = matches!(demand(&siege.lab), Control::Pull { .. });
+        let splitter = siege.lab.world.splitter(siege.lab.team).filter(|_| is_pull);
+        let targets: Vec<NodeId> = splitter.into_iter().chain(siege.honest.clone()).collect();
+        let honest = |siege: &Siege, count: fn(&PeerStats) -> u64| -> u64 {
+            siege.honest.iter().map(|node| count(&siege.lab.world.peer_stats(*node))).sum()
         };
-        let before = served(&siege);
-        siege.chatter(span, pace, |lab, node| {
+        let before =
+            (honest(&siege, |stats| stats.chunks_served), honest(&siege, |stats| stats.chunks_relayed));
+        siege.chatter(span, Duration::from_millis(pace_ms), |lab, node| {
             for target in &targets {
-                lab.world.say(node, *target, &everything(lab));
+                lab.world.say(node, *target, &demand(lab));
             }
         });
-        let answers = (served(&siege) - before) as f64;
+        let answers = (honest(&siege, |stats| stats.chunks_served) - before.0) as f64;
+        let relayed = (honest(&siege, |stats| stats.chunks_relayed) - before.1) as f64;
         let links = (siege.honest.len() * siege.attackers.len()) as f64;
         let most = ANSWERS_BURST + ANSWERS_PER_SECOND * span.as_secs_f64();
         report.at_most(&format!("{name}: answers a link"), answers / links, most);
+        let stream = f64::from(CHUNKS_PER_SECOND) * span.as_secs_f64() * siege.honest.len() as f64;
+        report.line(format!("{name}: the honest relayed {:.3} copies of the stream", relayed / stream));
         siege.end(name, &Bars { expelled: false, cut_s: GENERATION_S, continuity }, report);
     }
+}
+
+type Demand = fn(&Lab) -> Control;
+
+/// All origins that a request can name.
+fn every_origin(_: &Lab) -> Control {
+    let slots = 0..u16::try_from(SLOTS_MAX).unwrap_or(u16::MAX);
+    Control::Request { origins: slots.filter_map(|slot| Slot::new(slot).ok()).collect() }
 }
 
 /// The longest pull that there is, up to the newest chunk.
