@@ -321,7 +321,7 @@ impl Belief {
                 // What comes before it is there soon, or lost.
                 self.wants.add(first, now + DECODE_WAIT + REPAIR_STEP);
             } else {
-                generation.answered = self.wants.remove(first).then_some(now);
+                generation.answered = self.wants.remove(first).map(|asked_at| (asked_at, now));
                 let is_claimed = self.claims(first).next().is_some();
                 let span = if is_claimed { self.manifest_span } else { MANIFEST_SPAN_MAX };
                 self.wants.add(first, now + span + MANIFEST_WAIT);
@@ -336,11 +336,13 @@ impl Belief {
                 resolved.culprits.push(Culprit { link, evidence: Datagram::Parity(parity) });
             }
         }
-        // One that had to be asked for comes after all that could come by itself: no more waiting for that.
-        let is_answer = generation.answered.is_some_and(|at| now.since(at) < ANSWER_SPAN);
-        let is_late = self.wants.remove(first) || is_answer;
-        generation.look_at = if is_late { now } else { now + DECODE_WAIT };
-        generation.looks = u8::from(is_late);
+        // What had to be asked for comes after all that could come by itself: no more waiting for that. Unless it was asked for too
+        // soon, and is no answer.
+        let answered = generation.answered.filter(|(_, at)| now.since(*at) < ANSWER_SPAN);
+        let asked_at = self.wants.remove(first).or_else(|| answered.map(|(asked_at, _)| asked_at));
+        generation.look_at =
+            asked_at.map_or(now + DECODE_WAIT, |asked_at| now.max(asked_at + DECODE_WAIT + REPAIR_STEP));
+        generation.looks = u8::from(asked_at.is_some());
         self.looks.insert((generation.look_at, first));
         (Verdict::Believed, resolved)
     }

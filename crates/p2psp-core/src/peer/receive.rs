@@ -336,7 +336,8 @@ impl Peer {
                     .culprits
                     .push(Culprit { link: sender.link, evidence: Datagram::Parity(parity.clone()) });
             }
-            Verdict::Bad | Verdict::Known | Verdict::Dropped => {}
+            Verdict::Dropped => self.stats.chunks_unexpected += 1,
+            Verdict::Bad | Verdict::Known => {}
         }
         // An own turn goes on whatever is known here: the splitter gave it.
         right == Right::Turn || verdict == Verdict::Believed

@@ -23,8 +23,8 @@ pub(super) struct Generation {
     pub(super) done: u64,
     pub(super) is_told: bool,
     pub(super) is_witnessed: bool,
-    /// When one of its manifests came that had been asked for, and others were still missing.
-    pub(super) answered: Option<Instant>,
+    /// When one of its manifests was asked for, and when it came, if others were still missing.
+    pub(super) answered: Option<(Instant, Instant)>,
     /// When the last missing one of its manifests came.
     pub(super) whole_at: Option<Instant>,
 }

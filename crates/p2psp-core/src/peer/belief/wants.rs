@@ -55,9 +55,9 @@ impl Wants {
         }
     }
 
-    /// Nothing more is wanted of this generation; says whether it had been asked for.
-    pub(super) fn remove(&mut self, first: ChunkNumber) -> bool {
-        self.0.remove(&first).is_some_and(|want| want.tries > 0)
+    /// Nothing more is wanted of this generation; gives when it was asked for first, if it was.
+    pub(super) fn remove(&mut self, first: ChunkNumber) -> Option<Instant> {
+        self.0.remove(&first)?.asked_at
     }
 
     /// When it was asked for first.
@@ -101,7 +101,8 @@ mod tests {
         assert_eq!(wants.due(at(20)), Some((number(0), 0)));
         assert_eq!(wants.due(at(20)), Some((number(48), 0)));
         assert_eq!((wants.due(at(20)), wants.deadline()), (None, Some(at(80))));
-        assert!(wants.remove(number(0)) && !wants.remove(number(0)));
+        assert_eq!(wants.remove(number(0)), Some(at(20)));
+        assert_eq!(wants.remove(number(0)), None);
         assert_eq!(wants.due(at(80)), Some((number(48), 1)));
     }
 
@@ -129,6 +130,6 @@ mod tests {
         }
         let asked = std::iter::from_fn(|| wants.due(at(100))).count();
         assert_eq!(asked, WANTS_MAX);
-        assert!(!wants.remove(number(WANTS_MAX as u64)));
+        assert_eq!(wants.remove(number(WANTS_MAX as u64)), None);
     }
 }
