@@ -1,6 +1,7 @@
 //! How the process ends: the exit codes that the help documents, and the one line on standard error that goes with a failure.
 
 use crate::settings::SettingsError;
+use p2psp_admin::causes;
 use std::{error::Error, fmt, process::ExitCode};
 
 /// A failure with its exit code.
@@ -36,16 +37,13 @@ impl Failure {
     }
 
     /// A failure told by an error and its sources, on one line.
-    pub(crate) fn of(code: Code, error: &dyn Error) -> Self {
+    pub(crate) fn of(code: Code, error: &(dyn Error + 'static)) -> Self {
         let mut line = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let text = cause.to_string();
+        for text in causes(error).skip(1).map(ToString::to_string) {
             // Errors that repeat their source's words would be told twice.
             if !line.contains(&text) {
                 line = format!("{line}: {text}");
             }
-            source = cause.source();
         }
         Self { code, line }
     }
